@@ -1,0 +1,1 @@
+"""DICOM objects in and out: volumes, segmentations, reports, matching of edits; no network, database or torch."""

@@ -1,0 +1,1 @@
+"""The service: receives studies, runs stages, returns verdicts, takes edits back."""

@@ -1,0 +1,1 @@
+"""Networks and their quality control: torch and monai, offline; sees only the pure tier of dicom_sr."""

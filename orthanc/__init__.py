@@ -1,0 +1,1 @@
+"""A thin REST client for Orthanc."""
