@@ -100,7 +100,7 @@ class Segmentation:
     @property
     def overlaps(self) -> bool:
         """Whether any two segments share a voxel (then there is more than one layer)."""
-        return self.layers.shape[0] > 1
+        return len(self.layers) > 1
 
     def segment_named(self, label: str) -> Segment | None:
         """Return the segment with this label, or None."""

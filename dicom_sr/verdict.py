@@ -37,7 +37,8 @@ class Finding:
     code : str
         Stable code, for instance ``PREDICTED_DICE``; `dicom_sr.codes` maps it to a coded concept.
     value : float or None
-        Measured value; None when it could not be measured (then `detail` says why). Rules that only hold or not use 1 (violated) and 0.
+        Measured value; None when it could not be measured (then `detail` says why). A rule that only holds or not
+        gives 1 when violated, else 0.
     unit : str
         UCUM unit: ``1``, ``mm``, ``ml``.
     segment : str
@@ -62,8 +63,8 @@ class Finding:
 class Criterion:
     """A threshold with its source.
 
-    A bound below uses the finding's interval so that a verdict is certain: rejection needs the whole interval beyond the
-    bound, acceptance needs the whole interval on the good side.
+    A bound looks at the finding's interval so that a verdict is certain: rejection needs the whole interval beyond
+    the bound, acceptance needs the whole interval on the good side.
 
     Parameters
     ----------

@@ -1,0 +1,1 @@
+"""What the gateway remembers: tables, content-addressed blobs, the audit chain."""
