@@ -14,7 +14,7 @@ class Equipment:
     manufacturer, model_name, serial_number : str
         Manufacturer (0008,0070), Manufacturer's Model Name (0008,1090), Device Serial Number (0018,1000).
     software_versions : tuple of str
-        Software Versions (0018,1020), at least one: gateway, then model bundles and weight digests; at most 64 characters each.
+        Software Versions (0018,1020), at least one and at most 64 characters each: gateway, then models.
     device_uid : str
         Device UID (0018,1002), the same for every object of one installation; also the device observer of the reports.
     """
