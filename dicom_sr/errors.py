@@ -2,7 +2,10 @@
 
 DicomObjectError
 ├── UnreadableObject        the bytes are not a DICOM object this code can read
+├── UndecodablePixels       a header is fine but its pixels cannot be decoded
+├── MixedSeries             instances of several series were given as one
 ├── GeometryMismatch        two grids that must be equal are not
+├── UnwritableSegmentation  a segmentation that the asked form of SEG cannot hold
 ├── InvalidObject           an object about to leave breaks one of our post-conditions
 └── InvalidUid              a string is not a DICOM UID
 """
@@ -40,10 +43,28 @@ class UnreadableObject(DicomObjectError):
     code = "UNREADABLE"
 
 
+class UndecodablePixels(DicomObjectError):
+    """The pixels of an instance are absent, truncated or of a transfer syntax that cannot be decoded."""
+
+    code = "UNDECODABLE_PIXELS"
+
+
+class MixedSeries(DicomObjectError):
+    """Instances of more than one series were given where one series is expected."""
+
+    code = "MIXED_SERIES"
+
+
 class GeometryMismatch(DicomObjectError):
     """Two voxel grids that must be equal are not."""
 
     code = "GRID_MISMATCH"
+
+
+class UnwritableSegmentation(DicomObjectError):
+    """A segmentation cannot be expressed in the asked form of SEG; `detail` names the rule it breaks."""
+
+    code = "UNWRITABLE_SEGMENTATION"
 
 
 class InvalidObject(DicomObjectError):
