@@ -1,0 +1,414 @@
+"""The configuration: one frozen tree, passed from `app.build`; nothing reads it at import.
+
+Faults are reported as ``file:line: key: message``; unknown keys are refused. Secrets stand in files or the environment.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from dicom_sr.codes import Code
+from dicom_sr.segmentation import Segment
+from dicom_sr.verdict import Criterion
+from gateway.domain.pipeline import (
+    ChangeScope,
+    EditDoor,
+    MatchRule,
+    OutputKind,
+    Pipeline,
+    RerunPolicy,
+    Stage,
+    StageKind,
+)
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[\x21-\x5b\x5d-\x7e][\x20-\x5b\x5d-\x7e]*$")]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class ExpectedCount(StrEnum):
+    """How the number of instances of a study is asked for at its sender."""
+
+    NONE = "none"
+    FIND = "find"
+    QIDO = "qido"
+
+
+class Peer(_Section):
+    """A DICOM node that may call us."""
+
+    ae_title: AeTitle
+    """Its AE title."""
+    host: str = ""
+    """Its address: checked when given, and needed to ask it for an expected count."""
+    port: Port = 104
+    """Its DICOM port, to ask it for an expected count."""
+    dicomweb_url: str = ""
+    """Its DICOMweb base URL, for ``expected_count: qido``."""
+    expected_count: ExpectedCount = ExpectedCount.NONE
+    """Ask the sender how many instances a study has before closing it."""
+    site: str = ""
+    """Site name: results and fair scheduling are grouped by it."""
+    priority: Literal["stat", "urgent", "routine", "batch"] = "routine"
+    """Priority of the cases it sends."""
+
+
+class NodeConfig(_Section):
+    """The DICOM node."""
+
+    ae_title: AeTitle = "OVERREAD"
+    """AE title that callers must use."""
+    more_ae_titles: tuple[AeTitle, ...] = ()
+    """Further called AE titles, for pipelines that match on them."""
+    port: Port = 11112
+    """DICOM port; 0 takes a free one."""
+    bind: str = "127.0.0.1"
+    """Address to listen on, for DICOM and HTTP."""
+    peers: tuple[Peer, ...] = ()
+    """Known callers. With any listed, unknown callers are refused; with none, everybody may call."""
+    maximum_associations: int = Field(default=50, ge=1)
+    """Associations at the same time."""
+    maximum_object_mb: int = Field(default=2048, ge=1)
+    """Largest instance accepted, MB."""
+    quiet_seconds: float = Field(default=10.0, ge=0.1)
+    """A study is closed after this many seconds without a new instance, when its associations have ended."""
+    quiet_seconds_without_evidence: float = Field(default=60.0, ge=0.1)
+    """The same when an association that brought it is still open or an expected count is not reached."""
+    minimum_free_mb: int = Field(default=500, ge=0)
+    """Below this much free disk space new instances are refused with 0xA700 until there is room again."""
+
+
+class User(_Section):
+    """A person or service that may use HTTP."""
+
+    name: str
+    """Name in the audit trail."""
+    role: Literal["reader", "reviewer", "admin"] = "reviewer"
+    """What the user may do."""
+    token_file: Path
+    """File that holds the bearer token (also the password of the sign-in page)."""
+
+
+class WebConfig(_Section):
+    """The HTTP server."""
+
+    port: Port = 8080
+    """HTTP port; 0 takes a free one."""
+    users: tuple[User, ...] = ()
+    """With no user the server binds to loopback only and acts as user ``local``."""
+    viewer_url: str = ""
+    """Link to a viewer, with ``{study_instance_uid}``."""
+
+
+class DataConfig(_Section):
+    """Where everything is kept."""
+
+    folder: Path | None = None
+    """Data folder; ``--data`` overrides it."""
+
+
+class DatabaseConfig(_Section):
+    """The database."""
+
+    url: str = ""
+    """Empty: SQLite in the data folder. ``postgresql+psycopg://...`` for a cluster."""
+    password_file: Path | None = None
+    """File that holds the database password."""
+
+
+class DispatchConfig(_Section):
+    """Who runs stages."""
+
+    engine: Literal["inline", "celery"] = "inline"
+    """``inline`` runs them in one child process."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where networks run."""
+    threads: int = Field(default=0, ge=0)
+    """CPU threads of the stage host; 0 for all cores."""
+    broker_url: str = ""
+    """Message broker of the ``celery`` engine."""
+
+
+class Destination(_Section):
+    """Where results go."""
+
+    name: str
+    """Name used by pipelines."""
+    kind: Literal["dicom", "stow", "orthanc"]
+    """C-STORE, STOW-RS, or Orthanc's REST API."""
+    ae_title: AeTitle | None = None
+    """Called AE title (dicom)."""
+    host: str = ""
+    """Address (dicom)."""
+    port: Port = 104
+    """Port (dicom)."""
+    url: str = ""
+    """Base URL (stow: DICOMweb root; orthanc: REST root)."""
+    username: str = ""
+    """HTTP user."""
+    password_file: Path | None = None
+    """File that holds the HTTP password."""
+    seg: Literal["BINARY", "LABELMAP"] = "BINARY"
+    """SEG kind its viewers read best."""
+    read_back: bool = True
+    """Ask the peer for the object after sending, and call it delivered only when it is there."""
+    outputs: tuple[OutputKind, ...] = ()
+    """Kinds it takes; empty for all."""
+    retry_seconds: float = Field(default=5.0, gt=0)
+    """First pause after a failure; doubles up to ten minutes."""
+    maximum_attempts: int = Field(default=50, ge=1)
+    """After this many failures a delivery is dead until a person retries it."""
+
+
+class Reader(_Section):
+    """A person whose retrieval of results makes them the QC assignee."""
+
+    name: str
+    """Name set as assignee."""
+    ae_title: AeTitle
+    """AE title of their workstation."""
+
+
+class FollowedOrthanc(_Section):
+    """An Orthanc whose change feed is followed for new images and edited SEGs."""
+
+    name: str
+    """Name in logs and of the stored cursor."""
+    url: str
+    """REST root."""
+    username: str = ""
+    """HTTP user."""
+    password_file: Path | None = None
+    """File that holds the HTTP password."""
+    poll_seconds: float = Field(default=5.0, gt=0)
+    """Pause between two looks at the feed."""
+    take: Literal["edits", "all"] = "edits"
+    """Take edited SEGs only, or images as well."""
+
+
+class CodeConfig(_Section):
+    """A coded concept."""
+
+    value: str
+    """Code Value."""
+    scheme: str = "SCT"
+    """Coding Scheme Designator."""
+    meaning: str
+    """Code Meaning."""
+
+    def to_domain(self) -> Code:
+        """Return the code."""
+        return Code(self.value, self.scheme, self.meaning)
+
+
+_ANATOMICAL_STRUCTURE = CodeConfig(value="123037004", meaning="Anatomical Structure")
+
+
+class SegmentConfig(_Section):
+    """A segment of a stage."""
+
+    number: int = Field(ge=1, le=65535)
+    """Value in the model's label map."""
+    label: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[\x20-\x5b\x5d-\x7e]+$")]
+    """ASCII, unique in the pipeline."""
+    category: CodeConfig = _ANATOMICAL_STRUCTURE
+    """Segmented Property Category."""
+    type: CodeConfig
+    """Segmented Property Type."""
+    region: CodeConfig | None = None
+    """Anatomic Region."""
+    color: tuple[int, int, int] = (230, 159, 0)
+    """sRGB 0..255."""
+
+    def to_domain(self) -> Segment:
+        """Return the segment."""
+        return Segment(
+            number=self.number,
+            label=self.label,
+            category=self.category.to_domain(),
+            property_type=self.type.to_domain(),
+            anatomic_region=self.region.to_domain() if self.region else None,
+            color=self.color,
+        )
+
+
+class CriterionConfig(_Section):
+    """A threshold on a finding; see `dicom_sr.verdict.Criterion`."""
+
+    code: str
+    """Finding code."""
+    segment: str = ""
+    """Segment label; empty for every segment."""
+    reject_below: float | None = None
+    """Reject when the whole interval is below."""
+    review_below: float | None = None
+    """Review when any of the interval is below."""
+    review_above: float | None = None
+    """Review when any of the interval is above."""
+    reject_above: float | None = None
+    """Reject when the whole interval is above."""
+    abstain_below: float | None = None
+    """Abstain when the value is below."""
+    abstain_above: float | None = None
+    """Abstain when the value is above."""
+    required: bool = False
+    """Abstain when it was not measured."""
+    source: str = "configuration"
+    """Where the threshold comes from."""
+
+    def to_domain(self) -> Criterion:
+        """Return the criterion."""
+        return Criterion(**self.model_dump())
+
+
+class ScopeConfig(_Section):
+    """How far an edit may go before a person must confirm it."""
+
+    minimum_dice: float = Field(default=0.3, ge=0, le=1)
+    """Least Dice of a segment with its prior."""
+    maximum_volume_ratio: float = Field(default=3.0, ge=1)
+    """Greatest ratio of volumes."""
+    overlap: bool = False
+    """Whether segments may overlap."""
+
+
+class StageConfig(_Section):
+    """One stage."""
+
+    kind: StageKind
+    """Kind of work."""
+    model: str = ""
+    """Shipped weights by name, or a folder with weights or a MONAI bundle."""
+    command: tuple[str, ...] = ()
+    """External program instead of a model: ``{image}``, ``{region}`` and ``{output}`` are NIfTI files."""
+    needs: tuple[str, ...] = ()
+    """Stages whose outputs it takes."""
+    editable: bool = False
+    """Whether its SEG goes out and may come back edited."""
+    segments: tuple[SegmentConfig, ...] = ()
+    """What it segments."""
+    criteria: tuple[CriterionConfig, ...] = ()
+    """Thresholds beside the model's own."""
+    parameters: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    """Further parameters of the kind."""
+    scope: ScopeConfig = ScopeConfig()
+    """Bounds of an edit."""
+
+    def to_domain(self, name: str) -> Stage:
+        """Return the stage."""
+        return Stage(
+            name=name,
+            kind=self.kind,
+            needs=self.needs,
+            model=self.model,
+            command=self.command,
+            editable=self.editable,
+            segments=tuple(segment.to_domain() for segment in self.segments),
+            criteria=tuple(criterion.to_domain() for criterion in self.criteria),
+            parameters=dict(self.parameters),
+            scope=ChangeScope(**self.scope.model_dump()),
+        )
+
+
+class MatchConfig(_Section):
+    """Which series a pipeline takes; see `domain.pipeline.MatchRule`."""
+
+    called_aet: tuple[AeTitle, ...] = ()
+    """Called AE titles."""
+    modality: tuple[str, ...] = ()
+    """Modalities."""
+    body_part: tuple[str, ...] = ()
+    """Body Part Examined; a series without it is not refused."""
+    description: str = ""
+    """Regular expression in the descriptions."""
+    exclude_description: str = ""
+    """Regular expression that must not be there."""
+    extent_mm: tuple[float, float] | None = None
+    """Bounds of the largest extent of the field of view."""
+    minimum_slices: int = Field(default=1, ge=1)
+    """Fewest slices."""
+
+
+class PolicyConfig(_Section):
+    """How edits are taken."""
+
+    edits: EditDoor = EditDoor.OPEN
+    """``open``: an edited SEG is itself the request. ``on_request``: only after FAIL_NEEDS_REPROCESSING."""
+    rerun: RerunPolicy = RerunPolicy.AUTO
+    """``auto``: an accepted edit restarts at once. ``ask``: a person confirms."""
+    iteration_cap: int = Field(default=50, ge=1)
+    """Most iterations of a case."""
+
+
+class PipelineConfig(_Section):
+    """A pipeline, declared in full or by naming a shipped one to start from."""
+
+    name: str
+    """Unique name."""
+    version: str = "1"
+    """Raised when its meaning changes."""
+    title: str = ""
+    """For people."""
+    match: MatchConfig = MatchConfig()
+    """Which series it takes."""
+    stages: dict[str, StageConfig]
+    """Stages by name."""
+    outputs: tuple[OutputKind, ...] = (
+        OutputKind.SEG,
+        OutputKind.IMAGE_QC_SR,
+        OutputKind.SEG_QC_SR,
+        OutputKind.SUMMARY_SC,
+    )
+    """Objects sent out."""
+    destinations: tuple[str, ...] = ()
+    """Names of destinations."""
+    policy: PolicyConfig = PolicyConfig()
+    """How edits are taken."""
+
+    def to_domain(self) -> Pipeline:
+        """Return the pipeline."""
+        return Pipeline(
+            name=self.name,
+            version=self.version,
+            title=self.title,
+            match=MatchRule(**self.match.model_dump()),
+            stages=tuple(stage.to_domain(name) for name, stage in self.stages.items()),
+            outputs=self.outputs,
+            destinations=self.destinations,
+            edits=self.policy.edits,
+            rerun=self.policy.rerun,
+            iteration_cap=self.policy.iteration_cap,
+        )
+
+
+class Config(_Section):
+    """The whole configuration."""
+
+    node: NodeConfig = NodeConfig()
+    """The DICOM node."""
+    web: WebConfig = WebConfig()
+    """The HTTP server."""
+    data: DataConfig = DataConfig()
+    """Where everything is kept."""
+    database: DatabaseConfig = DatabaseConfig()
+    """The database."""
+    dispatch: DispatchConfig = DispatchConfig()
+    """Who runs stages."""
+    destinations: tuple[Destination, ...] = ()
+    """Where results go."""
+    readers: tuple[Reader, ...] = ()
+    """Persons whose retrieval makes them the assignee."""
+    follow: tuple[FollowedOrthanc, ...] = ()
+    """Orthancs whose change feed is followed."""
+    content_qualification: Literal["PRODUCT", "RESEARCH"] = "RESEARCH"
+    """Content Qualification (0018,9004) of results; RESEARCH also writes "not for diagnosis"."""
+    pipelines: tuple[PipelineConfig, ...] = ()
+    """Pipelines."""
