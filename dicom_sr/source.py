@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydicom.dataset import Dataset
 
-from dicom_sr.acquisition import Acquisition
+from dicom_sr.acquisition import Acquisition, SeriesDefect
 from dicom_sr.volume import Grid
 
 
@@ -20,11 +20,14 @@ class SourceSlice:
         The instance.
     frame_number : int or None
         1-based frame of a multi-frame instance, None for a single-frame instance.
+    image_position : tuple of float, (x, y, z) or None
+        Image Position (Patient) exactly as the source states it, LPS mm; None where only the grid knows it.
     """
 
     sop_instance_uid: str
     sop_class_uid: str
     frame_number: int | None = None
+    image_position: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -58,3 +61,8 @@ class SourceSeries:
     def sop_instance_uids(self) -> frozenset[str]:
         """SOP Instance UIDs of every instance of the series."""
         return frozenset(str(header.SOPInstanceUID) for header in self.headers)
+
+    def with_undecodable_pixels(self) -> SourceSeries:
+        """Return the series with the defect that its pixels cannot be decoded."""
+        defects = (*self.acquisition.defects, SeriesDefect.UNDECODABLE_PIXELS)
+        return replace(self, acquisition=replace(self.acquisition, defects=defects))
