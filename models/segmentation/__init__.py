@@ -1,0 +1,1 @@
+"""Segmentation stages: the built-in 3-D U-Net ensemble, MONAI bundles, external commands."""
