@@ -110,6 +110,8 @@ COMMENT = _dcm("121106", "Comment")
 YES = Code("373066001", "SCT", "Yes")
 VALUE_UNKNOWN = _dcm("114010", "Value unknown")  # CID 42
 NOT_A_NUMBER = _dcm("114000", "Not a number")
+NEGATIVE_INFINITY = _dcm("114001", "Negative Infinity")
+POSITIVE_INFINITY = _dcm("114002", "Positive Infinity")
 
 # Image quality (CID 6044, 6045, 6135, 7011) and roles (CID 7453)
 IMAGE_QUALITY = _dcm("111101", "Image Quality")

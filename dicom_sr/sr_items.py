@@ -1,0 +1,201 @@
+"""Content items of Structured Reports, written and read (PS3.3 C.17.3, C.18)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from enum import StrEnum
+
+from pydicom.dataset import Dataset
+from pydicom.valuerep import format_number_as_ds
+
+from dicom_sr.coded_items import code_item, read_code
+from dicom_sr.codes import NEGATIVE_INFINITY, NOT_A_NUMBER, POSITIVE_INFINITY, VALUE_UNKNOWN, Code, unit_code
+from dicom_sr.new_object import instance_reference
+from dicom_sr.qc_report import legal_text
+
+
+class Relation(StrEnum):
+    """Relationship Type (0040,A010)."""
+
+    CONTAINS = "CONTAINS"
+    CONTEXT = "HAS OBS CONTEXT"
+    ACQUISITION = "HAS ACQ CONTEXT"
+    MODIFIER = "HAS CONCEPT MOD"
+    PROPERTY = "HAS PROPERTIES"
+
+
+def container(relation: Relation, name: Code, children: Iterable[Dataset], *, template: str = "") -> Dataset:
+    """Return a CONTAINER; `template` is the DCMR template identifier it follows."""
+    item = _item(relation, "CONTAINER", name, ())
+    set_container(item, children, template=template)
+    return item
+
+
+def set_container(item: Dataset, children: Iterable[Dataset], *, template: str = "") -> None:
+    """Write the CONTAINER attributes of an item, or of the root of a document."""
+    item.ContinuityOfContent = "SEPARATE"
+    if template:
+        identification = Dataset()
+        identification.MappingResource = "DCMR"
+        identification.TemplateIdentifier = template
+        item.ContentTemplateSequence = [identification]
+    item.ContentSequence = list(children)
+
+
+def text(relation: Relation, name: Code, value: str, *children: Dataset) -> Dataset:
+    """Return a TEXT item; Text Value is Type 1, so an empty one becomes a dash."""
+    item = _item(relation, "TEXT", name, children)
+    item.TextValue = legal_text(value) or "-"
+    return item
+
+
+def code(relation: Relation, name: Code, value: Code, *children: Dataset) -> Dataset:
+    """Return a CODE item."""
+    item = _item(relation, "CODE", name, children)
+    item.ConceptCodeSequence = [code_item(value)]
+    return item
+
+
+def number(relation: Relation, name: Code, value: float | None, unit: str, *children: Dataset) -> Dataset:
+    """Return a NUM item.
+
+    Floating Point Value keeps the exact number beside the 16 characters of Numeric Value; a value that is absent or
+    not finite has a qualifier of CID 42 instead of a number.
+    """
+    item = _item(relation, "NUM", name, children)
+    if value is None or not math.isfinite(value):
+        item.MeasuredValueSequence = []
+        item.NumericValueQualifierCodeSequence = [code_item(_qualifier(value))]
+        return item
+    measured = Dataset()
+    measured.NumericValue = format_number_as_ds(float(value))
+    measured.FloatingPointValue = float(value)
+    measured.MeasurementUnitsCodeSequence = [code_item(unit_code(unit))]
+    item.MeasuredValueSequence = [measured]
+    return item
+
+
+def uid_reference(relation: Relation, name: Code, uid: str) -> Dataset:
+    """Return a UIDREF item."""
+    item = _item(relation, "UIDREF", name, ())
+    item.UID = uid
+    return item
+
+
+def date(relation: Relation, name: Code, value: str) -> Dataset:
+    """Return a DATE item from a DA value."""
+    item = _item(relation, "DATE", name, ())
+    item.Date = value
+    return item
+
+
+def person(relation: Relation, name: Code, value: str) -> Dataset:
+    """Return a PNAME item."""
+    item = _item(relation, "PNAME", name, ())
+    item.PersonName = value
+    return item
+
+
+def image(
+    relation: Relation,
+    name: Code | None,
+    sop_class_uid: str,
+    sop_instance_uid: str,
+    *,
+    segment_number: int | None = None,
+) -> Dataset:
+    """Return an IMAGE item; without a name for entries of an image library or a key object selection."""
+    item = _item(relation, "IMAGE", name, ())
+    reference = instance_reference(sop_class_uid, sop_instance_uid)
+    if segment_number is not None:
+        reference.ReferencedSegmentNumber = segment_number
+    item.ReferencedSOPSequence = [reference]
+    return item
+
+
+def children(item: Dataset, name: Code, relation: Relation | None = None) -> list[Dataset]:
+    """Return the child items with a concept name, in order; Code Meanings do not count."""
+    return [
+        child
+        for child in item.get("ContentSequence", None) or ()
+        if _is_named(child, name) and (relation is None or child.get("RelationshipType") == relation.value)
+    ]
+
+
+def child(item: Dataset, name: Code, relation: Relation | None = None) -> Dataset | None:
+    """Return the first child item with a concept name, or None."""
+    return next(iter(children(item, name, relation)), None)
+
+
+def name_of(item: Dataset) -> Code:
+    """Return the concept name of an item; empty parts where it has none."""
+    names = item.get("ConceptNameCodeSequence", None)
+    return read_code(names[0]) if names else Code("", "", "")
+
+
+def text_of(item: Dataset | None) -> str:
+    """Return the Text Value or UID of an item, empty for None."""
+    if item is None:
+        return ""
+    return str(item.get("TextValue", None) or item.get("UID", None) or "")
+
+
+def code_of(item: Dataset | None) -> Code | None:
+    """Return the value of a CODE item, or None."""
+    values = item.get("ConceptCodeSequence", None) if item is not None else None
+    return read_code(values[0]) if values else None
+
+
+def number_of(item: Dataset | None) -> float | None:
+    """Return the value of a NUM item, exact where it has a Floating Point Value; None when it has no number."""
+    if item is None:
+        return None
+    measured = item.get("MeasuredValueSequence", None)
+    if not measured:
+        return _unmeasured(item)
+    exact = measured[0].get("FloatingPointValue", None)
+    value = float(measured[0].NumericValue) if exact is None else float(exact)
+    return value
+
+
+def unit_of(item: Dataset) -> str:
+    """Return the unit of a NUM item, empty when it has no number."""
+    measured = item.get("MeasuredValueSequence", None)
+    return read_code(measured[0].MeasurementUnitsCodeSequence[0]).value if measured else ""
+
+
+def same_concept(one: Code, other: Code) -> bool:
+    """Whether two codes are the same concept: value and scheme, not meaning."""
+    return (one.value, one.scheme) == (other.value, other.scheme)
+
+
+def _item(relation: Relation, value_type: str, name: Code | None, children: Iterable[Dataset]) -> Dataset:
+    item = Dataset()
+    item.RelationshipType = relation.value
+    item.ValueType = value_type
+    if name is not None:
+        item.ConceptNameCodeSequence = [code_item(name)]
+    nested = list(children)
+    if nested:
+        item.ContentSequence = nested
+    return item
+
+
+def _is_named(item: Dataset, name: Code) -> bool:
+    return same_concept(name_of(item), name)
+
+
+def _qualifier(value: float | None) -> Code:
+    if value is None:
+        return VALUE_UNKNOWN
+    if math.isnan(value):
+        return NOT_A_NUMBER
+    return POSITIVE_INFINITY if value > 0 else NEGATIVE_INFINITY
+
+
+def _unmeasured(item: Dataset) -> float | None:
+    qualifiers = item.get("NumericValueQualifierCodeSequence", None)
+    value = read_code(qualifiers[0]).value if qualifiers else ""
+    known = {NOT_A_NUMBER.value: math.nan, POSITIVE_INFINITY.value: math.inf, NEGATIVE_INFINITY.value: -math.inf}
+    return known.get(value)
