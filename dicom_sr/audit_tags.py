@@ -12,23 +12,27 @@ from enum import StrEnum
 
 from pydicom.dataset import Dataset
 
-from dicom_sr import header
+from dicom_sr.carried_attributes import copy_patient_study_trial
 from dicom_sr.character_set import character_set_of, settle_character_set
 from dicom_sr.coded_items import code_item
 from dicom_sr.codes import MODIFYING_EQUIPMENT, PROCESSING_EQUIPMENT
 from dicom_sr.equipment import Equipment
-from dicom_sr.patient_study import carry_patient_and_study
 from dicom_sr.qc_report import ContentQualification
 from dicom_sr.timestamps import date_text, datetime_text, in_zone_of, offset_text, time_text
 from dicom_sr.uids import INSTANCE_CREATOR_UID
 
+__all__ = [
+    "CoercionReason",
+    "Credit",
+    "CreditPurpose",
+    "apply_audit_tags",
+    "copy_patient_study_trial",
+    "record_original_attributes",
+    "set_creation",
+    "set_equipment",
+]
+
 _AUDIT_HEAD = "audit-chain-head;"
-_TRIAL_TYPE_2 = (
-    "ClinicalTrialProtocolName",
-    "ClinicalTrialSiteID",
-    "ClinicalTrialSiteName",
-    "ClinicalTrialCoordinatingCenterName",
-)
 
 
 class CreditPurpose(StrEnum):
@@ -118,23 +122,6 @@ def apply_audit_tags(
     elif "ContributingEquipmentSequence" in ds:
         del ds.ContributingEquipmentSequence
     settle_character_set(ds, character_set_of(source))
-
-
-def copy_patient_study_trial(source: Dataset, ds: Dataset) -> None:
-    """Carry patient, study and clinical trial attributes of `source` into `ds`.
-
-    Clinical Trial Series ID names one series, so a result in a trial gets its own: that of the source, a slash and the
-    result's Series Number.
-    """
-    carry_patient_and_study(source, ds)
-    if "ClinicalTrialSponsorName" not in ds:
-        return
-    for keyword in _TRIAL_TYPE_2:
-        if keyword not in ds:
-            setattr(ds, keyword, None)
-    number = header.text(ds, "SeriesNumber")
-    given = header.text(source, "ClinicalTrialSeriesID")
-    ds.ClinicalTrialSeriesID = f"{given}/{number}"[-64:] if given else f"OVR-{number}"
 
 
 def set_equipment(ds: Dataset, equipment: Equipment) -> None:

@@ -180,6 +180,7 @@ EDIT_OBJECT = private("EDIT-OBJECT", "Edited segmentation as received")
 SEGMENT = private("SEGMENT", "Segment label")
 FINDING_CODE = private("FINDING-CODE", "Finding code")
 OTHER_FINDING = private("F-OTHER", "Other quality control finding")
+UNIT_OF_MISSING = private("UNIT", "Unit of a missing value")
 INTERVAL_LOW = private("INTERVAL-LOW", "Lower bound of the interval")
 INTERVAL_HIGH = private("INTERVAL-HIGH", "Upper bound of the interval")
 REJECT_BELOW = private("REJECT-BELOW", "Reject below")
@@ -260,6 +261,7 @@ REPORT_CONCEPTS = (
     PrivateConcept(SEGMENT, "Segment Label (0062,0005) that a finding or reason is about."),
     PrivateConcept(FINDING_CODE, "Stable name of a finding that has no concept of its own."),
     PrivateConcept(OTHER_FINDING, "A finding named by its finding code."),
+    PrivateConcept(UNIT_OF_MISSING, "Unit that the value of a finding would have, had it been measured."),
     PrivateConcept(INTERVAL_LOW, "Lower bound where it cannot be given as a measurement uncertainty."),
     PrivateConcept(INTERVAL_HIGH, "Upper bound where it cannot be given as a measurement uncertainty."),
     PrivateConcept(REJECT_BELOW, "The verdict is reject when the whole interval of the finding is below this."),

@@ -1,0 +1,119 @@
+# ruff: noqa: SIM905 - the attribute tables read best as words
+"""Carry patient, study and clinical trial attributes from a source header into an object of ours.
+
+Every attribute of the Patient, General Study, Patient Study and Clinical Trial Subject, Study and Series Modules
+(PS3.3 C.7.1.1, C.7.2.1, C.7.2.2, C.7.1.3, C.7.2.3, C.7.3.2) goes along as it is, so that an archive sees one patient
+and one study. Text is decoded from whatever character set the source uses and written as UTF-8.
+"""
+
+from __future__ import annotations
+
+from pydicom import config
+from pydicom.datadict import dictionary_VR, keyword_for_tag
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset
+from pydicom.tag import Tag
+
+from dicom_sr import header
+
+_PATIENT = """
+    ReferencedPatientSequence PatientName PatientID IssuerOfPatientID TypeOfPatientID
+    IssuerOfPatientIDQualifiersSequence SourcePatientGroupIdentificationSequence GroupOfPatientsIdentificationSequence
+    PatientBirthDate PatientBirthTime
+    PatientBirthDateInAlternativeCalendar PatientDeathDateInAlternativeCalendar PatientAlternativeCalendar PatientSex
+    QualityControlSubject StrainDescription StrainNomenclature StrainStockSequence StrainAdditionalInformation
+    StrainCodeSequence GeneticModificationsSequence OtherPatientIDs OtherPatientNames OtherPatientIDsSequence
+    ReferencedPatientPhotoSequence EthnicGroup EthnicGroupCodeSequence PatientSpeciesDescription
+    PatientSpeciesCodeSequence PatientBreedDescription PatientBreedCodeSequence BreedRegistrationSequence
+    ResponsiblePerson ResponsiblePersonRole ResponsibleOrganization PatientComments PatientIdentityRemoved
+    DeidentificationMethod DeidentificationMethodCodeSequence LongitudinalTemporalInformationModified
+""".split()
+_STUDY = """
+    StudyInstanceUID StudyDate StudyTime AccessionNumber IssuerOfAccessionNumberSequence ReferringPhysicianName
+    ReferringPhysicianIdentificationSequence ConsultingPhysicianName ConsultingPhysicianIdentificationSequence
+    StudyDescription ProcedureCodeSequence PhysiciansOfRecord PhysiciansOfRecordIdentificationSequence
+    NameOfPhysiciansReadingStudy PhysiciansReadingStudyIdentificationSequence ReferencedStudySequence StudyID
+    RequestingService RequestingServiceCodeSequence ReasonForPerformedProcedureCodeSequence
+    AdmittingDiagnosesDescription AdmittingDiagnosesCodeSequence PatientAge PatientSize PatientSizeCodeSequence
+    PatientBodyMassIndex MeasuredAPDimension MeasuredLateralDimension PatientWeight MedicalAlerts Allergies Occupation
+    SmokingStatus AdditionalPatientHistory PregnancyStatus LastMenstrualDate PatientSexNeutered ReasonForVisit
+    ReasonForVisitCodeSequence AdmissionID IssuerOfAdmissionIDSequence ServiceEpisodeID ServiceEpisodeDescription
+    IssuerOfServiceEpisodeIDSequence PatientState
+""".split()
+_TRIAL = """
+    ClinicalTrialSponsorName ClinicalTrialProtocolID ClinicalTrialProtocolName IssuerOfClinicalTrialProtocolID
+    OtherClinicalTrialProtocolIDsSequence ClinicalTrialSiteID ClinicalTrialSiteName IssuerOfClinicalTrialSiteID
+    ClinicalTrialSubjectID IssuerOfClinicalTrialSubjectID ClinicalTrialSubjectReadingID
+    IssuerOfClinicalTrialSubjectReadingID ClinicalTrialProtocolEthicsCommitteeName
+    ClinicalTrialProtocolEthicsCommitteeApprovalNumber ClinicalTrialTimePointID ClinicalTrialTimePointDescription
+    LongitudinalTemporalOffsetFromEvent LongitudinalTemporalEventType ClinicalTrialTimePointTypeCodeSequence
+    IssuerOfClinicalTrialTimePointID ConsentForClinicalTrialUseSequence ClinicalTrialCoordinatingCenterName
+""".split()
+
+CARRIED_ATTRIBUTES = tuple(_PATIENT + _STUDY + _TRIAL)
+
+_TYPE_2 = """
+    PatientName PatientID PatientBirthDate PatientSex StudyDate StudyTime AccessionNumber ReferringPhysicianName StudyID
+""".split()
+_TRIAL_SUBJECT_TYPE_2 = ("ClinicalTrialProtocolName", "ClinicalTrialSiteID", "ClinicalTrialSiteName")
+_BINARY_VRS = frozenset({"US", "SS", "UL", "SL", "FL", "FD", "UV", "SV"})
+
+
+def copy_patient_study_trial(source: Dataset, ds: Dataset) -> None:
+    """Copy patient, study and clinical trial attributes of `source` into `ds`; Type 2 ones are there even if empty.
+
+    The Clinical Trial Series ID of the source names the source series and is not copied; a result in a trial gets its
+    own: that of the source, a slash and its own series number.
+    """
+    for keyword in CARRIED_ATTRIBUTES:
+        _copy(source, ds, keyword)
+    for keyword in _TYPE_2:
+        _ensure(ds, keyword)
+    if "ClinicalTrialSponsorName" in ds:
+        for keyword in _TRIAL_SUBJECT_TYPE_2:
+            _ensure(ds, keyword)
+        _name_trial_series(source, ds)
+
+
+def _copy(source: Dataset, ds: Dataset, keyword: str) -> None:
+    if keyword not in source:
+        return
+    element = _element(source, keyword)
+    if element is not None:
+        ds.add(element)
+
+
+def _element(source: Dataset, keyword: str) -> DataElement | None:
+    tag, vr = Tag(keyword), dictionary_VR(keyword)
+    if vr == "SQ":
+        items = [_transcribed(item) for item in header.items(source, keyword)]
+        return DataElement(tag, "SQ", items)
+    values: list[str] | list[float] = list(header.texts(source, keyword))
+    if vr in _BINARY_VRS:
+        values = [float(v) if vr in ("FL", "FD") else int(v) for v in header.numbers(source, keyword)]
+    value = values[0] if len(values) == 1 else (values or None)
+    try:
+        return DataElement(tag, vr, value, validation_mode=config.IGNORE)
+    except ValueError:  # a decimal or integer string that is neither: it says nothing and cannot be written
+        return None
+
+
+def _transcribed(item: Dataset) -> Dataset:
+    copied = Dataset()
+    for tag in item.keys():  # noqa: SIM118 - iterating a Dataset gives elements and would convert them
+        keyword = keyword_for_tag(tag)
+        if keyword:
+            _copy(item, copied, keyword)
+    return copied
+
+
+def _ensure(ds: Dataset, keyword: str) -> None:
+    if keyword not in ds:
+        ds.add(DataElement(Tag(keyword), dictionary_VR(keyword), None))
+
+
+def _name_trial_series(source: Dataset, ds: Dataset) -> None:
+    _ensure(ds, "ClinicalTrialCoordinatingCenterName")
+    number = header.text(ds, "SeriesNumber")
+    given = header.text(source, "ClinicalTrialSeriesID")
+    ds.ClinicalTrialSeriesID = f"{given}/{number}"[-64:] if given else f"OVR-{number}"
