@@ -1,0 +1,153 @@
+"""Rules between keys of the configuration that the shape of the tree cannot express."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from gateway.config import Config, Destination, ExpectedCount, PipelineConfig, StageConfig
+from gateway.config_keys import did_you_mean
+from gateway.config_yaml import Fault, KeyPath
+from gateway.domain.plan import faults as graph_faults
+
+
+def broken_rules(config: Config) -> tuple[Fault, ...]:
+    """Return every broken rule, in the order of the tree."""
+    return (
+        *_ports(config),
+        *_peers(config),
+        *_names(config),
+        *_destinations(config),
+        *_services(config),
+        *_pipelines(config),
+        *_secret_files(config),
+    )
+
+
+def _ports(config: Config) -> Iterator[Fault]:
+    if config.node.port == config.web.port != 0:
+        yield Fault(path=("web", "port"), message=f"port {config.web.port} is taken by node.port")
+
+
+def _peers(config: Config) -> Iterator[Fault]:
+    for index, peer in enumerate(config.node.peers):
+        path: KeyPath = ("node", "peers", index)
+        if peer.expected_count is ExpectedCount.FIND and not peer.host:
+            yield Fault(path=(*path, "expected_count"), message="'find' needs host and port of the peer")
+        if peer.expected_count is ExpectedCount.QIDO and not peer.dicomweb_url:
+            yield Fault(path=(*path, "expected_count"), message="'qido' needs dicomweb_url of the peer")
+        yield from _url((*path, "dicomweb_url"), peer.dicomweb_url)
+
+
+def _names(config: Config) -> Iterator[Fault]:
+    yield from _doubled(("node", "peers"), "ae_title", [peer.ae_title for peer in config.node.peers])
+    yield from _doubled(("web", "users"), "name", [user.name for user in config.web.users])
+    yield from _doubled(("destinations",), "name", [destination.name for destination in config.destinations])
+    yield from _doubled(("readers",), "ae_title", [reader.ae_title for reader in config.readers])
+    yield from _doubled(("follow",), "name", [followed.name for followed in config.follow])
+    yield from _doubled(("pipelines",), "name", [pipeline.name for pipeline in config.pipelines])
+
+
+def _doubled(path: KeyPath, key: str, values: Sequence[str]) -> Iterator[Fault]:
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            yield Fault(path=(*path, index, key), message=f"'{value}' is given twice")
+
+
+def _destinations(config: Config) -> Iterator[Fault]:
+    for index, destination in enumerate(config.destinations):
+        path: KeyPath = ("destinations", index)
+        for key in _needed(destination):
+            yield Fault(path=(*path, key), message=f"a destination of kind '{destination.kind}' needs '{key}'")
+        yield from _url((*path, "url"), destination.url)
+
+
+def _needed(destination: Destination) -> tuple[str, ...]:
+    if destination.kind == "dicom":
+        given = {"ae_title": destination.ae_title, "host": destination.host, "port": destination.port}
+    else:
+        given = {"url": destination.url}
+    return tuple(key for key, value in given.items() if not value)
+
+
+def _services(config: Config) -> Iterator[Fault]:
+    for index, followed in enumerate(config.follow):
+        yield from _url(("follow", index, "url"), followed.url)
+    yield from _url(("web", "viewer_url"), config.web.viewer_url)
+    if config.web.viewer_url and "{study_instance_uid}" not in config.web.viewer_url:
+        yield Fault(path=("web", "viewer_url"), message="the link must hold {study_instance_uid}")
+    if config.dispatch.engine == "celery":
+        if not config.dispatch.broker_url:
+            yield Fault(path=("dispatch", "engine"), message="'celery' needs dispatch.broker_url")
+        if not config.database.url.startswith("postgresql"):
+            yield Fault(path=("dispatch", "engine"), message="'celery' needs a PostgreSQL database.url")
+
+
+def _url(path: KeyPath, url: str) -> Iterator[Fault]:
+    if url and not re.match(r"https?://[^/\s]", url):
+        yield Fault(path=path, message="must be a URL that starts with http:// or https://")
+
+
+def _pipelines(config: Config) -> Iterator[Fault]:
+    titles = (config.node.ae_title, *config.node.more_ae_titles)
+    known = tuple(destination.name for destination in config.destinations)
+    for index, pipeline in enumerate(config.pipelines):
+        path: KeyPath = ("pipelines", index)
+        yield from _graph(path, pipeline)
+        yield from _match(path, pipeline, titles)
+        yield from _unknown((*path, "destinations"), "destination", pipeline.destinations, known)
+        for name, stage in pipeline.stages.items():
+            yield from _stage((*path, "stages", name), stage, pipeline)
+
+
+def _graph(path: KeyPath, pipeline: PipelineConfig) -> Iterator[Fault]:
+    for message in graph_faults(pipeline.to_domain()):
+        named = re.match(r"stage '([^']+)'", message)
+        missing = re.search(r"needs '([^']+)', which", message)
+        where: KeyPath = (*path, "stages", named[1]) if named else (*path, "stages")
+        suggestion = did_you_mean(missing[1], tuple(pipeline.stages)) if missing else ""
+        yield Fault(path=(*where, "needs") if missing else where, message=message + suggestion)
+
+
+def _match(path: KeyPath, pipeline: PipelineConfig, titles: tuple[str, ...]) -> Iterator[Fault]:
+    rule = pipeline.match
+    for key in ("description", "exclude_description"):
+        try:
+            re.compile(getattr(rule, key))
+        except re.error as error:
+            yield Fault(path=(*path, "match", key), message=f"is no regular expression: {error.msg}")
+    yield from _unknown((*path, "match", "called_aet"), "AE title of this node", rule.called_aet, titles)
+    if rule.extent_mm is not None and rule.extent_mm[0] > rule.extent_mm[1]:
+        yield Fault(path=(*path, "match", "extent_mm"), message="the smaller bound comes first")
+
+
+def _stage(path: KeyPath, stage: StageConfig, pipeline: PipelineConfig) -> Iterator[Fault]:
+    numbers = [str(segment.number) for segment in stage.segments]
+    yield from _doubled((*path, "segments"), "number", numbers)
+    for index, segment in enumerate(stage.segments):
+        if any(not 0 <= part <= 255 for part in segment.color):
+            yield Fault(path=(*path, "segments", index, "color"), message="takes three numbers from 0 to 255")
+    labels = tuple(segment.label for other in pipeline.stages.values() for segment in other.segments)
+    for index, criterion in enumerate(stage.criteria):
+        if criterion.segment:
+            yield from _unknown((*path, "criteria", index, "segment"), "segment", (criterion.segment,), labels)
+
+
+def _unknown(path: KeyPath, what: str, given: Iterable[str], known: tuple[str, ...]) -> Iterator[Fault]:
+    for name in given:
+        if name not in known:
+            yield Fault(path=path, message=f"there is no {what} '{name}'{did_you_mean(name, known)}")
+
+
+def _secret_files(config: Config) -> Iterator[Fault]:
+    named: list[tuple[KeyPath, Path | None]] = [(("database", "password_file"), config.database.password_file)]
+    named += [(("web", "users", i, "token_file"), user.token_file) for i, user in enumerate(config.web.users)]
+    named += [(("destinations", i, "password_file"), d.password_file) for i, d in enumerate(config.destinations)]
+    named += [(("follow", i, "password_file"), f.password_file) for i, f in enumerate(config.follow)]
+    for path, file in named:
+        if file is not None and not file.is_file():
+            yield Fault(path=path, message="there is no such file")
+        elif file is not None and not os.access(file, os.R_OK):
+            yield Fault(path=path, message="the file cannot be read by this user")
