@@ -1,0 +1,80 @@
+"""Pixel Data of a segmentation object, frame by frame from the label layers: never a one-hot array.
+
+References
+----------
+PS3.5 8.1.1 and Annex D (bit packing across frames), Annex G (RLE), A.4 (encapsulation); PS3.3 C.8.20.2.3
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
+from pydicom.pixels.encoders.base import RLELosslessEncoder
+
+from dicom_sr.seg_frames import MAXIMUM_FRACTIONAL_VALUE, Frame, Probabilities
+from dicom_sr.segmentation import Segmentation
+
+_PIXEL_DATA = 0x7FE00010
+_PIXEL_PADDING_VALUE = 0x00280120
+
+
+def binary_pixels(ds: Dataset, segmentation: Segmentation, frames: Sequence[Frame]) -> None:
+    """Set the masks of `frames`, one bit a pixel, packed across frame borders."""
+    layer_of = {s.number: layer for s, layer in zip(segmentation.segments, segmentation.layer_of, strict=True)}
+    rows, columns = segmentation.grid.shape[1:]
+    size = rows * columns
+    packed = np.zeros((len(frames) * size + 15) // 16 * 2, np.uint8)
+    step = 1 if size % 8 == 0 else 8
+    bits = np.empty((step, rows, columns), np.bool_)
+    for start in range(0, len(frames), step):
+        group = frames[start : start + step]
+        for i, frame in enumerate(group):
+            np.equal(segmentation.layers[layer_of[frame.segment_number], frame.z], frame.segment_number, out=bits[i])
+        chunk = np.packbits(bits[: len(group)].reshape(-1), bitorder="little")
+        offset = start * size // 8
+        packed[offset : offset + len(chunk)] = chunk
+    ds[_PIXEL_DATA] = DataElement(_PIXEL_DATA, "OB", packed.tobytes())
+
+
+def labelmap_pixels(ds: Dataset, segmentation: Segmentation, frames: Sequence[Frame]) -> None:
+    """Set the label map of `frames` in RLE, 8 or 16 bits as Bits Allocated of `ds` says; 0 is the padding value."""
+    ds[_PIXEL_PADDING_VALUE] = DataElement(_PIXEL_PADDING_VALUE, "US", 0)
+    encoded = [_rle(segmentation.layers[0, frame.z], bits=int(ds.BitsAllocated)) for frame in frames]
+    ds[_PIXEL_DATA] = DataElement(_PIXEL_DATA, "OB", encapsulate(encoded), is_undefined_length=True)
+
+
+def probability_pixels(ds: Dataset, maps: Probabilities, frames: Sequence[Frame]) -> None:
+    """Set probabilities 0..1 as 0..255, 8 bits a pixel."""
+    planes = [
+        np.rint(maps[frame.segment_number][frame.z] * MAXIMUM_FRACTIONAL_VALUE).astype(np.uint8)
+        if frame.segment_number in maps
+        else np.zeros((ds.Rows, ds.Columns), np.uint8)
+        for frame in frames
+    ]
+    value = b"".join(plane.tobytes() for plane in planes)
+    ds[_PIXEL_DATA] = DataElement(_PIXEL_DATA, "OB", value + b"\0" * (len(value) % 2))
+
+
+def mask_maps(segmentation: Segmentation) -> Probabilities:
+    """Return masks as probabilities 0 and 1, one segment at a time."""
+    return {s.number: segmentation.mask(s).astype(np.float32) for s in segmentation.segments}
+
+
+def _rle(plane: npt.NDArray[np.uint16], *, bits: int) -> bytes:
+    return RLELosslessEncoder.encode(
+        plane.astype("<u1" if bits == 8 else "<u2").tobytes(),
+        index=0,
+        rows=plane.shape[0],
+        columns=plane.shape[1],
+        number_of_frames=1,
+        samples_per_pixel=1,
+        bits_allocated=bits,
+        bits_stored=bits,
+        pixel_representation=0,
+        photometric_interpretation="MONOCHROME2",
+    )

@@ -1,0 +1,116 @@
+"""Decode the pixels of a source series to a `Volume`: every transfer syntax that an installed decoder reads."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.pixels.processing import apply_modality_lut
+from pydicom.pixels.utils import pixel_array
+
+from dicom_sr.errors import GeometryMismatch, UndecodablePixels, UnreadableObject
+from dicom_sr.header import items, number, text
+from dicom_sr.source import SourceSeries
+from dicom_sr.volume import Volume
+
+#: What pydicom and its decoders raise on pixels they cannot decode; anything else would be our own defect.
+_DECODER_FAILURES = (
+    ValueError,
+    RuntimeError,
+    AttributeError,
+    KeyError,
+    IndexError,
+    TypeError,
+    NotImplementedError,
+    EOFError,
+    OSError,
+    MemoryError,
+    struct.error,
+)
+
+
+def load_volume(series: SourceSeries, files: Sequence[Path]) -> Volume:
+    """Decode and rescale the pixels of a series onto its grid.
+
+    Parameters
+    ----------
+    series : SourceSeries
+        With a grid.
+    files : sequence of pathlib.Path
+        At least the files `series` was read from, any order; others are ignored.
+
+    Returns
+    -------
+    Volume
+        (z, y, x), float32: output units of the Modality LUT or rescale (HU for CT), stored values where there is none.
+
+    Raises
+    ------
+    GeometryMismatch
+        If the series has no grid.
+    UndecodablePixels
+        If pixels are absent, truncated, of another matrix than the header says, or cannot be decoded.
+    UnreadableObject
+        If an instance of the series is not among the files.
+
+    References
+    ----------
+    PS3.3 C.11.1 (Modality LUT), C.7.6.16.2.9 (Pixel Value Transformation)
+    """
+    if series.grid is None:
+        raise GeometryMismatch("the series makes no regular volume; its defects say why")
+    planes: dict[str, list[int]] = {}
+    for z, source in enumerate(series.slices):
+        planes.setdefault(source.sop_instance_uid, []).append(z)
+    voxels = np.empty(series.grid.shape, np.float32)
+    for file in files:
+        instance = _read(file)
+        for z in planes.pop(text(instance, "SOPInstanceUID"), []):
+            voxels[z] = _plane(instance, series.slices[z].frame_number, series.grid.shape[1:])
+    if planes:
+        raise UnreadableObject(f"{len(planes)} instances of the series are not among the files")
+    return Volume(grid=series.grid, voxels=voxels, modality=series.acquisition.modality)
+
+
+def _read(file: Path) -> Dataset:
+    try:
+        return dcmread(file)
+    except (InvalidDicomError, EOFError, ValueError, KeyError, AttributeError, NotImplementedError) as error:
+        raise UnreadableObject("a file of the series is not a readable DICOM file") from error
+
+
+def _plane(instance: Dataset, frame_number: int | None, matrix: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    try:
+        stored = pixel_array(instance, index=(frame_number or 1) - 1, raw=True)
+    except _DECODER_FAILURES as error:
+        raise UndecodablePixels("the pixels of an instance are absent, truncated or cannot be decoded") from error
+    if stored.shape != matrix:
+        raise UndecodablePixels(f"an instance decodes to {stored.shape}, its header says {matrix}")
+    return _rescaled(instance, frame_number, stored)
+
+
+def _rescaled(instance: Dataset, frame_number: int | None, stored: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
+    """Apply the Modality LUT, the rescale of the frame, or nothing."""
+    if items(instance, "ModalityLUTSequence"):
+        return apply_modality_lut(stored, instance).astype(np.float32)
+    source = instance
+    if frame_number is not None:
+        source = _pixel_value_transformation(instance, frame_number)
+    slope, intercept = number(source, "RescaleSlope"), number(source, "RescaleIntercept")
+    rescaled = stored.astype(np.float64) * (1.0 if slope is None else slope) + (intercept or 0.0)
+    return rescaled.astype(np.float32)
+
+
+def _pixel_value_transformation(instance: Dataset, frame_number: int) -> Dataset:
+    groups = items(instance, "PerFrameFunctionalGroupsSequence")[frame_number - 1 : frame_number]
+    for group in (*groups, *items(instance, "SharedFunctionalGroupsSequence")):
+        found = items(group, "PixelValueTransformationSequence")
+        if found:
+            return found[0]
+    return Dataset()
