@@ -72,6 +72,16 @@ class BlobStore:
             path.unlink(missing_ok=True)
         return len(left)
 
+    def free_bytes(self) -> int:
+        """Return how much room the disk has left for us, bytes."""
+        with _named_errors(self._folder):
+            room = os.statvfs(self._folder)
+        return room.f_bavail * room.f_frsize
+
+    def discard(self, sha256: str) -> None:
+        """Remove a blob that no row names; the caller proves that none does and none will."""
+        self._path(sha256).unlink(missing_ok=True)
+
     def all_digests(self) -> Iterator[str]:
         """Yield the SHA-256 of every blob."""
         for number in range(256):
@@ -88,17 +98,25 @@ class Incoming:
         self._store = store
         descriptor, name = tempfile.mkstemp(dir=folder)
         self._path: Path | None = Path(name)
+        self._kept: Path | None = None
         self._file = os.fdopen(descriptor, "wb", buffering=1 << 20)
         self._hash = hashlib.sha256()
         self.size = 0
 
     @property
     def temporary_path(self) -> Path:
-        """Where the bytes are before `commit`; flushed, not synced."""
-        assert self._path is not None
+        """Where the bytes are: flushed, not synced before `commit`."""
+        if self._path is None:
+            assert self._kept is not None
+            return self._kept
         with _named_errors(self._path):
             self._file.flush()
         return self._path
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 (hex) of what was written so far."""
+        return self._hash.hexdigest()
 
     def write(self, content: bytes | memoryview) -> None:
         """Append bytes.
@@ -114,9 +132,10 @@ class Incoming:
         self.size += len(content)
 
     def commit(self) -> str:
-        """Sync the file, give it its final name, sync the directory; return the SHA-256 (hex)."""
-        assert self._path is not None
+        """Sync the file, give it its final name, sync the directory; return the SHA-256 (hex). Again: only that."""
         sha256 = self._hash.hexdigest()
+        if self._path is None:
+            return sha256
         target = self._store._path(sha256)
         with _named_errors(self._path):
             self._file.flush()
@@ -126,7 +145,7 @@ class Incoming:
                 os.fsync(self._file.fileno())
                 self._path.rename(target)
             _sync_folder(target.parent)
-        self._path = None
+        self._path, self._kept = None, target
         return sha256
 
     def close(self) -> None:

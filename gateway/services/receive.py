@@ -1,0 +1,376 @@
+"""Receive an instance through any door: checked, durable and recorded before anybody is told it was a success.
+
+The way of every instance: room on the disk, UID syntax, a complete data set, class and UID as announced, blob synced,
+then one transaction with study, series, instance and audit rows. Instances are kept in one form (`part10`), so equal
+blobs mean equal data sets. Nothing received is dropped or overwritten: the same UID with other content becomes a hold
+and leaves the instance, and the case that runs on it, as they are.
+"""
+
+from __future__ import annotations
+
+import mmap
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy.exc import IntegrityError
+
+from gateway.domain.errors import GatewayError, StorageFull, StorageUnavailable, UnacceptableInstance
+from gateway.domain.instance import InstanceKind
+from gateway.services.arrival import Arrival, Door, KeptBlob, Outcome, Received
+from gateway.services.part10 import file_layout, file_meta
+from gateway.services.received_header import ReceivedHeader, read_header, require_uid
+from gateway.services.record_instance import (
+    KnownVersion,
+    is_referenced,
+    kind_of,
+    known_version,
+    record_conflict,
+    record_echo,
+    record_new,
+)
+from gateway.services.record_transfer import Transfer, record_transfer
+from gateway.services.same_content import same_content
+from gateway.store.blobs import BlobStore, Incoming
+from gateway.store.database import Database
+
+__all__ = ["Arrival", "Door", "IncomingInstance", "InstanceKind", "Outcome", "Received", "Receiver", "Transfer"]
+
+_MB = 1_000_000
+#: Attempts to record an instance when somebody else records the same one at the same moment.
+_ATTEMPTS = 5
+
+
+class Receiver:
+    """The one way in for instances; safe to use from many threads.
+
+    Parameters
+    ----------
+    database, blobs
+        Where they are kept.
+    clock : callable
+        Gives the time, with zone.
+    minimum_free_mb : int
+        Below this much free disk space nothing is accepted.
+    on_new : callable
+        Called after an instance was recorded for the first time; must not block.
+    maximum_object_mb : int
+        Largest instance accepted.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        blobs: BlobStore,
+        clock: Callable[[], datetime],
+        minimum_free_mb: int,
+        on_new: Callable[[Received], None],
+        *,
+        maximum_object_mb: int = 2048,
+    ) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._clock = clock
+        self._minimum_free = minimum_free_mb * _MB
+        self._maximum_object = maximum_object_mb * _MB
+        self._on_new = on_new
+        self._claims = _Claims()
+
+    def require_room(self) -> None:
+        """Refuse before anything is accepted.
+
+        Raises
+        ------
+        StorageFull
+            If less than the minimum is free.
+        """
+        if self._blobs.free_bytes() < self._minimum_free:
+            raise StorageFull(
+                f"less than {self._minimum_free // _MB} MB are free on the disk of the data folder "
+                "(node.minimum_free_mb): free some space"
+            )
+
+    def open(self, arrival: Arrival, transfer_syntax_uid: str) -> IncomingInstance:
+        """Open an instance whose data set will be streamed in; class and UID must have been announced.
+
+        Raises
+        ------
+        UnacceptableInstance
+            ``MISSING_UID`` or ``INVALID_UID`` if an announced UID is none.
+        StorageFull, StorageUnavailable
+            If it cannot be kept.
+        """
+        require_uid(arrival.expected_sop_class_uid, "Affected SOP Class UID")
+        require_uid(arrival.expected_sop_instance_uid, "Affected SOP Instance UID")
+        self.require_room()
+        return IncomingInstance(self, self._blobs, arrival, transfer_syntax_uid, self._maximum_object)
+
+    def receive(  # noqa: PLR0913 - one argument per fact of an arrival, all by name
+        self,
+        content: bytes | Path,
+        *,
+        door: Door | str,
+        sender: str,
+        called_aet: str = "",
+        peer_address: str = "",
+        expected_sop_class: str = "",
+        expected_sop_instance: str = "",
+        case_hint: str = "",
+        stage_hint: str = "",
+    ) -> Received:
+        """Receive a whole DICOM file.
+
+        Parameters
+        ----------
+        content : bytes or Path
+            A DICOM file with file meta information, or where it is.
+        door, sender, called_aet, peer_address, expected_sop_class, expected_sop_instance, case_hint, stage_hint
+            See `Arrival`.
+
+        Raises
+        ------
+        UnacceptableInstance
+            ``UNREADABLE``, ``TRUNCATED_DATASET``, ``MISSING_UID``, ``INVALID_UID``, ``CLASS_NOT_AS_ANNOUNCED``,
+            ``UID_NOT_AS_ANNOUNCED`` or ``TOO_LARGE``; nothing was kept.
+        StorageFull, StorageUnavailable
+            It cannot be kept now; nothing was kept.
+        """
+        arrival = Arrival(
+            door=Door(door),
+            sender=sender,
+            called_aet=called_aet,
+            peer_address=peer_address,
+            expected_sop_class_uid=expected_sop_class,
+            expected_sop_instance_uid=expected_sop_instance,
+            case_hint=case_hint,
+            stage_hint=stage_hint,
+        )
+        with _opened(content) as file:
+            layout = file_layout(file)
+            with file[layout.dataset_offset :] as dataset:
+                header = read_header(dataset, layout.transfer_syntax_uid)
+                _require_announced(arrival, header)
+                announced = replace(
+                    arrival,
+                    expected_sop_class_uid=header.sop_class_uid,
+                    expected_sop_instance_uid=header.sop_instance_uid,
+                )
+                incoming = self.open(announced, layout.transfer_syntax_uid)
+                try:
+                    incoming.write(dataset)
+                    return incoming.finish(header)
+                finally:
+                    incoming.close()
+
+    def transfer_ended(self, transfer: Transfer, *, ended: str) -> None:
+        """Record that an association, or a request that brought instances, is over.
+
+        Parameters
+        ----------
+        transfer : Transfer
+            What it brought.
+        ended : str
+            ``released``, ``aborted`` or ``lost``.
+        """
+        with self._database.write() as session:
+            record_transfer(session, transfer, ended=ended, at=self._clock())
+
+    def keep(self, arrival: Arrival, header: ReceivedHeader, syntax: str, incoming: Incoming) -> Received:
+        """Make a checked file durable and record it; only `IncomingInstance` calls this."""
+        with self._claims.of(incoming.sha256):
+            for _ in range(_ATTEMPTS):
+                with self._database.read() as session:
+                    known = known_version(session, header.sop_instance_uid)
+                if known is None:
+                    received = self._keep_new(arrival, header, syntax, incoming)
+                elif self._is_same(known, incoming):
+                    received = self._keep_repeat(arrival, header, known, incoming)
+                else:
+                    received = self._keep_conflict(arrival, header, syntax, incoming)
+                if received is not None:
+                    return received
+        raise StorageUnavailable("others kept recording the same instance at the same moment: send it again")
+
+    def _keep_new(self, arrival: Arrival, header: ReceivedHeader, syntax: str, incoming: Incoming) -> Received | None:
+        """Record a UID never seen; None if it was seen after all."""
+        blob = KeptBlob(size=incoming.size, sha256=incoming.commit(), transfer_syntax_uid=syntax)
+        try:
+            with self._database.write() as session:
+                if known_version(session, header.sop_instance_uid) is not None:
+                    return None
+                record_new(session, arrival, header, blob, at=self._clock())
+        except IntegrityError:
+            return None
+        except GatewayError:
+            self._forget(blob.sha256)
+            raise
+        received = _received(header, kind_of(header), Outcome.NEW)
+        self._on_new(received)
+        return received
+
+    def _keep_repeat(
+        self, arrival: Arrival, header: ReceivedHeader, known: KnownVersion, incoming: Incoming
+    ) -> Received:
+        if known.is_output:
+            with self._database.write() as session:
+                record_echo(session, arrival, header, at=self._clock())
+        elif known.sha256 == incoming.sha256:
+            # Costs a directory sync, and heals a store that has lost the file.
+            incoming.commit()
+        return _received(header, known.kind, Outcome.DUPLICATE)
+
+    def _keep_conflict(self, arrival: Arrival, header: ReceivedHeader, syntax: str, incoming: Incoming) -> Received:
+        blob = KeptBlob(size=incoming.size, sha256=incoming.commit(), transfer_syntax_uid=syntax)
+        try:
+            with self._database.write() as session:
+                record_conflict(session, arrival, header, blob, at=self._clock())
+        except GatewayError:
+            self._forget(blob.sha256)
+            raise
+        return _received(header, kind_of(header), Outcome.CONFLICT)
+
+    def _is_same(self, known: KnownVersion, incoming: Incoming) -> bool:
+        if known.sha256 == incoming.sha256:
+            return True
+        return same_content(self._blobs.path(known.sha256), incoming.temporary_path)
+
+    def _forget(self, sha256: str) -> None:
+        """Remove a blob whose row could not be written; without an answer from the database it stays, an orphan."""
+        with suppress(GatewayError):
+            with self._database.read() as session:
+                if is_referenced(session, sha256):
+                    return
+            self._blobs.discard(sha256)
+
+
+class IncomingInstance:
+    """An instance being received; nothing is visible before `finish`, nothing is left after `close`.
+
+    Parameters
+    ----------
+    receiver, blobs
+        Where it goes.
+    arrival : Arrival
+        With announced class and UID.
+    transfer_syntax_uid : str
+        How its data set is encoded.
+    maximum_size : int
+        Bytes.
+    """
+
+    def __init__(
+        self, receiver: Receiver, blobs: BlobStore, arrival: Arrival, transfer_syntax_uid: str, maximum_size: int
+    ) -> None:
+        self._receiver = receiver
+        self._arrival = arrival
+        self._syntax = transfer_syntax_uid
+        self._maximum_size = maximum_size
+        meta = file_meta(
+            sop_class_uid=arrival.expected_sop_class_uid,
+            sop_instance_uid=arrival.expected_sop_instance_uid,
+            transfer_syntax_uid=transfer_syntax_uid,
+        )
+        self._meta_size = len(meta)
+        self._incoming = blobs.open_incoming()
+        self._incoming.write(meta)
+
+    def write(self, dataset: bytes | memoryview) -> None:
+        """Append bytes of the data set.
+
+        Raises
+        ------
+        StorageFull
+            If the disk has no room.
+        UnacceptableInstance
+            ``TOO_LARGE``.
+        """
+        if self._incoming.size + len(dataset) > self._maximum_size:
+            raise UnacceptableInstance(
+                f"the instance is larger than {self._maximum_size // _MB} MB (node.maximum_object_mb)", code="TOO_LARGE"
+            )
+        self._incoming.write(dataset)
+
+    def finish(self, header: ReceivedHeader | None = None) -> Received:
+        """Check the whole, make it durable and record it.
+
+        Parameters
+        ----------
+        header : ReceivedHeader, optional
+            If the data set was walked already.
+
+        Raises
+        ------
+        UnacceptableInstance
+            ``UNREADABLE``, ``TRUNCATED_DATASET``, ``MISSING_UID``, ``INVALID_UID``, ``CLASS_NOT_AS_ANNOUNCED`` or
+            ``UID_NOT_AS_ANNOUNCED``; nothing was kept.
+        StorageFull, StorageUnavailable
+            It cannot be kept now; nothing was kept.
+        """
+        if header is None:
+            with _opened(self._incoming.temporary_path) as file, file[self._meta_size :] as dataset:
+                header = read_header(dataset, self._syntax)
+            _require_announced(self._arrival, header)
+        return self._receiver.keep(self._arrival, header, self._syntax, self._incoming)
+
+    def close(self) -> None:
+        """Drop what was not finished."""
+        self._incoming.close()
+
+
+class _Claims:
+    """A lock for each blob being kept: none is removed while another thread is about to name it."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._locks: dict[str, tuple[threading.Lock, int]] = {}
+
+    @contextmanager
+    def of(self, sha256: str) -> Iterator[None]:
+        with self._guard:
+            lock, users = self._locks.get(sha256, (threading.Lock(), 0))
+            self._locks[sha256] = lock, users + 1
+        try:
+            with lock:
+                yield
+        finally:
+            with self._guard:
+                lock, users = self._locks.pop(sha256)
+                if users > 1:
+                    self._locks[sha256] = lock, users - 1
+
+
+def _received(header: ReceivedHeader, kind: InstanceKind, outcome: Outcome) -> Received:
+    return Received(
+        sop_instance_uid=header.sop_instance_uid,
+        study_instance_uid=header.study_instance_uid,
+        kind=kind,
+        outcome=outcome,
+    )
+
+
+def _require_announced(arrival: Arrival, header: ReceivedHeader) -> None:
+    if arrival.expected_sop_class_uid not in ("", header.sop_class_uid):
+        raise UnacceptableInstance(
+            "the data set is of another SOP class than the command announced", code="CLASS_NOT_AS_ANNOUNCED"
+        )
+    if arrival.expected_sop_instance_uid not in ("", header.sop_instance_uid):
+        raise UnacceptableInstance(
+            "the data set has another SOP Instance UID than the command announced", code="UID_NOT_AS_ANNOUNCED"
+        )
+
+
+@contextmanager
+def _opened(content: bytes | Path) -> Iterator[memoryview]:
+    """Yield the bytes of a file without copying them."""
+    if isinstance(content, bytes):
+        with memoryview(content) as view:
+            yield view
+        return
+    with content.open("rb") as file:
+        if content.stat().st_size == 0:
+            raise UnacceptableInstance("the file is empty", code="UNREADABLE")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as view:
+            yield view

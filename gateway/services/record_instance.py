@@ -1,0 +1,209 @@
+"""The rows of a received instance: what is known of its UID, and the one transaction that records it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlmodel import Session, col, or_, select
+
+from dicom_sr.uids import INSTANCE_CREATOR_UID
+from gateway.domain.instance import InstanceKind, classify
+from gateway.services.arrival import Arrival, KeptBlob
+from gateway.services.received_header import ReceivedHeader
+from gateway.store import audit
+from gateway.store.tables import Artifact, Hold, Instance, Output, Series, Study
+
+SAME_UID_OTHER_BYTES = "SAME_UID_OTHER_BYTES"
+
+_STUDY_ATTRIBUTES = (
+    "patient_id",
+    "patient_name",
+    "patient_birth_date",
+    "patient_sex",
+    "study_date",
+    "study_time",
+    "study_id",
+    "study_description",
+    "accession_number",
+    "referring_physician_name",
+)
+_SERIES_ATTRIBUTES = (
+    "modality",
+    "series_number",
+    "series_description",
+    "body_part_examined",
+    "frame_of_reference_uid",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownVersion:
+    """What is kept under a SOP Instance UID.
+
+    Parameters
+    ----------
+    sha256 : str
+        Its blob.
+    kind : InstanceKind
+        What it is to us.
+    is_output : bool
+        Whether this gateway made it.
+    """
+
+    sha256: str
+    kind: InstanceKind
+    is_output: bool
+
+
+def known_version(session: Session, sop_instance_uid: str) -> KnownVersion | None:
+    """Return what is kept under a UID, None for a UID never seen."""
+    output = session.get(Output, sop_instance_uid)
+    if output is not None:
+        return KnownVersion(sha256=output.sha256, kind=InstanceKind.OWN_OUTPUT, is_output=True)
+    instance = session.get(Instance, sop_instance_uid)
+    if instance is not None:
+        return KnownVersion(sha256=instance.sha256, kind=instance.kind, is_output=False)
+    return None
+
+
+def kind_of(header: ReceivedHeader) -> InstanceKind:
+    """Classify an instance that is not one of this gateway's outputs.
+
+    One that names our software as its creator was made by another installation, or before this data folder was laid:
+    it is kept, and starts nothing, so that two gateways never feed each other.
+    """
+    return classify(
+        sop_class_uid=header.sop_class_uid,
+        has_pixels=header.has_pixels,
+        is_own=header.instance_creator_uid == INSTANCE_CREATOR_UID,
+    )
+
+
+def record_new(session: Session, arrival: Arrival, header: ReceivedHeader, blob: KeptBlob, *, at: datetime) -> None:
+    """Add the instance, and its study and series where they are new, in the caller's write transaction."""
+    kind = kind_of(header)
+    _record_study(session, arrival, header, kind, at)
+    _record_series(session, header)
+    session.add(
+        Instance(
+            sop_instance_uid=header.sop_instance_uid,
+            series_instance_uid=header.series_instance_uid,
+            study_instance_uid=header.study_instance_uid,
+            sop_class_uid=header.sop_class_uid,
+            transfer_syntax_uid=blob.transfer_syntax_uid,
+            sha256=blob.sha256,
+            size=blob.size,
+            kind=kind,
+            instance_number=header.instance_number,
+            rows=header.rows,
+            columns=header.columns,
+            number_of_frames=header.number_of_frames,
+            received_at=at,
+            door=arrival.door,
+            sender=arrival.sender,
+            case_hint=arrival.case_hint,
+            stage_hint=arrival.stage_hint,
+        )
+    )
+    if kind is InstanceKind.EDITED_SEG:
+        audit.append(
+            session,
+            at=at,
+            actor=arrival.sender,
+            action="SEGMENTATION_RECEIVED",
+            subject=header.sop_instance_uid,
+            detail={"door": str(arrival.door), "sha256": blob.sha256},
+        )
+
+
+def record_conflict(
+    session: Session, arrival: Arrival, header: ReceivedHeader, blob: KeptBlob, *, at: datetime
+) -> None:
+    """Put other content under a known UID on hold, once, in the caller's write transaction."""
+    before = session.exec(
+        select(Hold).where(Hold.sop_instance_uid == header.sop_instance_uid, Hold.sha256 == blob.sha256)
+    ).first()
+    if before is not None:
+        return
+    detail = "the SOP Instance UID is known with other content; both are kept, the one received first stays in force"
+    session.add(
+        Hold(
+            sop_instance_uid=header.sop_instance_uid,
+            sha256=blob.sha256,
+            study_instance_uid=header.study_instance_uid,
+            reasons=[{"code": SAME_UID_OTHER_BYTES, "detail": detail}],
+            sender=arrival.sender,
+            door=arrival.door,
+            held_at=at,
+        )
+    )
+    audit.append(
+        session,
+        at=at,
+        actor=arrival.sender,
+        action="CONFLICT_HELD",
+        subject=header.sop_instance_uid,
+        detail={"door": str(arrival.door), "sha256": blob.sha256},
+    )
+
+
+def record_echo(session: Session, arrival: Arrival, header: ReceivedHeader, *, at: datetime) -> None:
+    """Note that one of our own outputs came back; nothing else happens, so no routing loop arises."""
+    audit.append(
+        session,
+        at=at,
+        actor=arrival.sender,
+        action="OWN_ECHO",
+        subject=header.sop_instance_uid,
+        detail={"door": str(arrival.door)},
+    )
+
+
+def is_referenced(session: Session, sha256: str) -> bool:
+    """Whether any row names a blob."""
+    rows = (
+        select(Instance.sha256).where(Instance.sha256 == sha256),
+        select(Hold.sha256).where(Hold.sha256 == sha256),
+        select(Output.sha256).where(Output.sha256 == sha256),
+        select(Artifact.sha256).where(or_(col(Artifact.sha256) == sha256, col(Artifact.digest) == sha256)),
+    )
+    return any(session.exec(row.limit(1)).first() is not None for row in rows)
+
+
+def _record_study(session: Session, arrival: Arrival, header: ReceivedHeader, kind: InstanceKind, at: datetime) -> None:
+    study = session.get(Study, header.study_instance_uid, with_for_update=True)
+    if study is None:
+        study = Study(
+            study_instance_uid=header.study_instance_uid,
+            first_received_at=at,
+            last_received_at=at,
+            calling_aet=arrival.sender,
+            called_aet=arrival.called_aet,
+            peer_address=arrival.peer_address,
+        )
+        session.add(study)
+    for name in _STUDY_ATTRIBUTES:
+        if not getattr(study, name):
+            setattr(study, name, getattr(header, name))
+    if kind is InstanceKind.IMAGE:
+        study.revision += 1
+        study.last_received_at = at
+        # Whoever brought the images is asked for an expected count, and decides pipeline, site and priority.
+        study.calling_aet, study.called_aet, study.peer_address = (
+            arrival.sender,
+            arrival.called_aet,
+            arrival.peer_address,
+        )
+    session.flush()
+
+
+def _record_series(session: Session, header: ReceivedHeader) -> None:
+    series = session.get(Series, header.series_instance_uid)
+    if series is None:
+        series = Series(series_instance_uid=header.series_instance_uid, study_instance_uid=header.study_instance_uid)
+        session.add(series)
+    for name in _SERIES_ATTRIBUTES:
+        if not getattr(series, name):
+            setattr(series, name, getattr(header, name))
+    session.flush()
