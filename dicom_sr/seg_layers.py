@@ -1,0 +1,100 @@
+"""Pack masks that come plane by plane into label layers, in the canonical order of `segmentation.Segmentation`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from dicom_sr.seg_errors import UnreadableReason, UnreadableSeg
+from dicom_sr.seg_placement import SLICE_LAYOUT, FrameLayout
+from dicom_sr.segmentation import Layers
+
+#: Memory for the layers of one object; one layer is always allowed. A 512 x 512 x 200 layer takes 100 MiB.
+MAX_LAYER_BYTES = 400 * 1024 * 1024
+
+Block = npt.NDArray[np.uint8]
+
+
+class Patch(NamedTuple):
+    """Part of a mask: the occupied rows of one frame.
+
+    `block` has shape (row, column), dtype uint8, values 0 and 1; its first row is row `first_row` of the frame.
+    """
+
+    plane: int
+    layout: FrameLayout
+    first_row: int
+    block: Block
+
+
+class LayerPacker:
+    """Puts one segment after the other into the first layer it does not overlap.
+
+    Parameters
+    ----------
+    shape : tuple of int, (z, y, x)
+        Shape of the grid.
+    """
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        self._shape = shape
+        self._layers: list[npt.NDArray[np.uint16]] = [np.zeros(shape, np.uint16)]
+
+    def add(self, number: int, patches: Sequence[Patch]) -> int:
+        """Add the mask of segment `number` and return its layer; an empty mask goes to layer 0.
+
+        Raises
+        ------
+        UnreadableSeg
+            TOO_LARGE, if so many segments overlap that the layers exceed `MAX_LAYER_BYTES`.
+        """
+        if not patches:
+            return 0
+        index = next((i for i, layer in enumerate(self._layers) if _is_free(layer, patches)), len(self._layers))
+        if index == len(self._layers):
+            require_layers(index + 1, self._shape)
+            self._layers.append(np.zeros(self._shape, np.uint16))
+        value = np.uint16(number)
+        for patch in patches:
+            target = _target(self._layers[index], patch)
+            # One segment may come in overlapping patches: maximum keeps its number, an or of equal bits would too.
+            np.maximum(target, patch.block * value, out=target)
+        return index
+
+    def layers(self) -> Layers:
+        """Return the layers, (layer, z, y, x), uint16; the packer must not be used afterwards."""
+        return self._layers[0][None] if len(self._layers) == 1 else np.stack(self._layers)
+
+
+def require_layers(count: int, shape: tuple[int, int, int]) -> None:
+    """Refuse more layers of a shape (z, y, x) than `MAX_LAYER_BYTES` allow.
+
+    Raises
+    ------
+    UnreadableSeg
+        TOO_LARGE.
+    """
+    if count > 1 and count * 2 * math.prod(shape) > MAX_LAYER_BYTES:
+        raise UnreadableSeg(UnreadableReason.TOO_LARGE, f"{count} overlapping segments are too many on so large a grid")
+
+
+def patch_of_plane(plane: int, mask: npt.NDArray[np.bool_]) -> Patch | None:
+    """Return the occupied rows of a slice's mask, (row, column), or None when it is empty."""
+    occupied = np.flatnonzero(mask.any(axis=1))
+    if not occupied.size:
+        return None
+    first, last = int(occupied[0]), int(occupied[-1])
+    return Patch(plane, SLICE_LAYOUT, first, mask[first : last + 1].view(np.uint8))
+
+
+def _is_free(layer: npt.NDArray[np.uint16], patches: Sequence[Patch]) -> bool:
+    return not any(bool((_target(layer, patch) * patch.block).any()) for patch in patches)
+
+
+def _target(layer: npt.NDArray[np.uint16], patch: Patch) -> npt.NDArray[np.uint16]:
+    frame = patch.layout.view(layer, patch.plane)
+    return frame[patch.first_row : patch.first_row + patch.block.shape[0]]

@@ -1,0 +1,184 @@
+"""Where each frame of a segmentation lies on the voxel grid of its source; signs and axes resolved, never resampled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from dicom_sr.header import numbers
+from dicom_sr.seg_groups import Floats, FrameTable
+from dicom_sr.source import SourceSeries
+from dicom_sr.volume import Grid
+
+#: A frame lies on a source plane when its first pixel is within a tenth of a voxel, or 0.01 mm (PET), of a voxel centre.
+POSITION_TOLERANCE_VOXELS = 0.1
+POSITION_TOLERANCE_MM = 1e-2
+#: Largest deviation of the step between neighbouring pixels from one voxel: a quarter of a voxel over 512 pixels.
+STEP_TOLERANCE = 5e-4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameLayout:
+    """How the rows and columns of a frame run along the axes of the grid.
+
+    Parameters
+    ----------
+    plane_axis : int
+        Grid axis (0 slice, 1 row, 2 column) that is constant in the frame; 0 for the usual case.
+    transposed : bool
+        Whether the frame's rows run along the later of the two remaining axes.
+    flipped_rows, flipped_columns : bool
+        Whether the frame's row (column) index runs against the grid's.
+    """
+
+    plane_axis: int
+    transposed: bool
+    flipped_rows: bool
+    flipped_columns: bool
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether a frame is a slice of the grid as it stands."""
+        return self == SLICE_LAYOUT
+
+    def view(self, volume: npt.NDArray[np.uint16], plane: int) -> npt.NDArray[np.uint16]:
+        """View plane `plane` of a (z, y, x) volume with the axes of the frame, (row, column)."""
+        plane_view = volume[plane] if self.plane_axis == 0 else np.moveaxis(volume, self.plane_axis, 0)[plane]
+        if self.transposed:
+            plane_view = plane_view.T
+        if self.flipped_rows:
+            plane_view = plane_view[::-1]
+        return plane_view[:, ::-1] if self.flipped_columns else plane_view
+
+
+#: Frames that are slices of the source grid, pixel for pixel.
+SLICE_LAYOUT = FrameLayout(plane_axis=0, transposed=False, flipped_rows=False, flipped_columns=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Where the frames lie.
+
+    Parameters
+    ----------
+    planes : tuple of int
+        For each frame the index along its layout's plane axis; -1 for a frame that is not on the grid.
+    layouts : tuple of FrameLayout
+        For each frame its layout.
+    without_spacing : int
+        Frames whose Pixel Spacing is absent and was taken from the source.
+    """
+
+    planes: tuple[int, ...]
+    layouts: tuple[FrameLayout, ...]
+    without_spacing: int
+
+
+def place_frames(frames: FrameTable, source: SourceSeries, grid: Grid, *, rows: int, columns: int) -> Placement:
+    """Place every frame on `grid`.
+
+    Parameters
+    ----------
+    frames : FrameTable
+        Functional groups of the frames.
+    source : SourceSeries
+        The source; the positions of its slices count where they leave the regular grid a little.
+    grid : Grid
+        Grid of the source.
+    rows, columns : int
+        Matrix of the frames.
+
+    Returns
+    -------
+    Placement
+        A frame is off the grid when its position, orientation, spacing or matrix does not fit, or is absent, or when it
+        is cut along another axis than most frames.
+    """
+    inverse = np.linalg.inv(grid.affine[:3, :3])
+    row_steps = _steps(frames.orientations[:, 3:], frames.spacings[:, :1], inverse)
+    column_steps = _steps(frames.orientations[:, :3], frames.spacings[:, 1:], inverse)
+    origins = (frames.positions - grid.affine[:3, 3]) @ inverse.T
+    layouts: list[FrameLayout] = []
+    planes: list[int] = []
+    for index in range(frames.count):
+        layout, plane = SLICE_LAYOUT, -1
+        row_axis, column_axis = _axis(row_steps[index]), _axis(column_steps[index])
+        if row_axis and column_axis and abs(row_axis) != abs(column_axis):
+            layout = _layout(row_axis, column_axis)
+            plane = _plane(origins[index], layout, row_axis, column_axis, grid, (rows, columns))
+            if plane < 0 and layout.is_identity:
+                plane = _nearest_slice(frames.positions[index], origins[index], source, grid, (rows, columns))
+        layouts.append(layout)
+        planes.append(plane)
+    usual = max({layout.plane_axis for layout in layouts}, key=[layout.plane_axis for layout in layouts].count)
+    planes = [p if layout.plane_axis == usual else -1 for p, layout in zip(planes, layouts, strict=True)]
+    unspaced = int(np.isnan(frames.spacings).any(axis=1).sum())
+    return Placement(planes=tuple(planes), layouts=tuple(layouts), without_spacing=unspaced)
+
+
+def _steps(cosines: Floats, spacing: Floats, inverse: Floats) -> Floats:
+    """Step between neighbouring pixels in grid indices (z, y, x); without a spacing, one voxel along its main axis."""
+    steps: Floats = (cosines * np.where(np.isnan(spacing), 1.0, spacing)) @ inverse.T
+    longest = np.abs(steps).max(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        steps = np.where(np.isnan(spacing), steps / longest, steps)
+    return steps
+
+
+def _axis(step: Floats) -> int:
+    """Return the 1-based grid axis a step runs along, negative when against it; 0 when it is no step of one voxel."""
+    rounded = np.round(step)
+    if not (np.abs(step - rounded) <= STEP_TOLERANCE).all() or np.abs(rounded).sum() != 1:
+        return 0
+    axis = int(np.abs(rounded).argmax())
+    return (axis + 1) * int(rounded[axis])
+
+
+def _layout(row_axis: int, column_axis: int) -> FrameLayout:
+    return FrameLayout(
+        plane_axis=6 - abs(row_axis) - abs(column_axis) - 1,
+        transposed=abs(row_axis) > abs(column_axis),
+        flipped_rows=row_axis < 0,
+        flipped_columns=column_axis < 0,
+    )
+
+
+def _plane(
+    origin: Floats, layout: FrameLayout, row_axis: int, column_axis: int, grid: Grid, matrix: tuple[int, int]
+) -> int:
+    """Return the plane of a frame whose first pixel is at index `origin`, or -1 when it does not fit the grid."""
+    if not _fills(grid, row_axis, column_axis, matrix):
+        return -1
+    expected = np.zeros(3)
+    for axis in (row_axis, column_axis):
+        if axis < 0:
+            expected[-axis - 1] = grid.shape[-axis - 1] - 1
+    plane = np.round(origin[layout.plane_axis])
+    expected[layout.plane_axis] = plane
+    tolerance = np.maximum(POSITION_TOLERANCE_VOXELS, POSITION_TOLERANCE_MM / np.array(grid.spacing))
+    if not (np.abs(origin - expected) <= tolerance).all() or not 0 <= plane < grid.shape[layout.plane_axis]:
+        return -1
+    return int(plane)
+
+
+def _fills(grid: Grid, row_axis: int, column_axis: int, matrix: tuple[int, int]) -> bool:
+    return matrix == (grid.shape[abs(row_axis) - 1], grid.shape[abs(column_axis) - 1])
+
+
+def _nearest_slice(position: Floats, origin: Floats, source: SourceSeries, grid: Grid, matrix: tuple[int, int]) -> int:
+    """Return the slice whose own Image Position (Patient) is within 0.01 mm of `position`, or -1.
+
+    The grid is a regular fit; the headers of an unevenly rounded series may deviate more than a frame is allowed to.
+    """
+    z = np.round(origin[0])
+    if matrix != grid.shape[1:] or not 0 <= z < grid.shape[0]:
+        return -1
+    wanted = source.slices[int(z)]
+    if wanted.frame_number is not None:
+        return -1
+    header = next(h for h in source.headers if str(h.SOPInstanceUID) == wanted.sop_instance_uid)
+    actual = numbers(header, "ImagePositionPatient")
+    near = len(actual) == 3 and bool((np.abs(position - actual) <= POSITION_TOLERANCE_MM).all())
+    return int(z) if near else -1

@@ -1,0 +1,348 @@
+"""Read any segmentation object to masks on the grid of its source: tolerant of what real editors write, never resampled.
+
+Oddities that do not change a mask are warnings, oddities that put a mask in doubt are conflicts; both are data. Only
+what cannot be read at all is an exception, `UnreadableSeg`. Whether a conflict holds an edit is decided by `match`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from dicom_sr.errors import GeometryMismatch
+from dicom_sr.seg_errors import UnreadableReason, UnreadableSeg, refusing
+from dicom_sr.seg_header import DeclaredSegment, SegHeader, read_seg_header
+from dicom_sr.seg_kind import SegKind
+from dicom_sr.seg_layers import LayerPacker, Patch, patch_of_plane, require_layers
+from dicom_sr.seg_open import open_seg, parse_seg
+from dicom_sr.seg_pixels import Frame, PixelFrames, open_pixels
+from dicom_sr.seg_placement import Placement, place_frames
+from dicom_sr.segmentation import Layers, Mask, Segment, Segmentation
+from dicom_sr.source import SourceSeries
+from dicom_sr.volume import Grid
+
+__all__ = [
+    "DeclaredSegment",
+    "SegConflict",
+    "SegConflictCode",
+    "SegContent",
+    "SegHeader",
+    "SegWarning",
+    "SegWarningCode",
+    "UnreadableReason",
+    "UnreadableSeg",
+    "open_seg",
+    "parse_seg",
+    "read_seg",
+    "read_seg_header",
+]
+
+#: Frames per (segment, plane) beyond which an object is refused before anything is decoded.
+_MAX_REPEATS = 4
+
+
+class SegWarningCode(StrEnum):
+    """An oddity that does not change a mask."""
+
+    NO_CHARACTER_SET = "NO_CHARACTER_SET"
+    PADDED_FRAMES = "PADDED_FRAMES"
+    UNPACKED_BITS = "UNPACKED_BITS"
+    SPACING_FROM_SOURCE = "SPACING_FROM_SOURCE"
+    BACKGROUND_SEGMENT = "BACKGROUND_SEGMENT"
+    SEVERAL_FRAMES_ON_PLANE = "SEVERAL_FRAMES_ON_PLANE"
+    TURNED_FRAMES = "TURNED_FRAMES"
+    FRAMES_WITHOUT_SOURCE = "FRAMES_WITHOUT_SOURCE"
+    THRESHOLDED = "THRESHOLDED"
+
+
+class SegConflictCode(StrEnum):
+    """An oddity that puts a mask in doubt."""
+
+    OFF_GRID = "OFF_GRID"
+    PLANE_SOURCE_CONFLICT = "PLANE_SOURCE_CONFLICT"
+    DOUBLED_PLANE = "DOUBLED_PLANE"
+    UNDECLARED_SEGMENT = "UNDECLARED_SEGMENT"
+    DOUBLED_SEGMENT_NUMBER = "DOUBLED_SEGMENT_NUMBER"
+
+
+@dataclass(frozen=True, slots=True)
+class SegWarning:
+    """A warning and how many frames (or segments) it concerns."""
+
+    code: SegWarningCode
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class SegConflict:
+    """A conflict and how many frames, voxels or segments it concerns."""
+
+    code: SegConflictCode
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SegContent:
+    """Header and masks of a segmentation object on the grid of its source.
+
+    Parameters
+    ----------
+    header : SegHeader
+        The header.
+    grid : Grid
+        Grid of the source.
+    layers : numpy.ndarray, (layer, z, y, x), uint16
+        Segment Numbers of the object; frames with a conflict of place or number are left out.
+    layers_of : mapping of int to tuple of int
+        For each declared foreground Segment Number the layers that hold its voxels.
+    warnings : tuple of SegWarning
+        Oddities without consequence.
+    conflicts : tuple of SegConflict
+        Oddities that put a mask in doubt.
+    """
+
+    header: SegHeader
+    grid: Grid
+    layers: Layers
+    layers_of: Mapping[int, tuple[int, ...]]
+    warnings: tuple[SegWarning, ...]
+    conflicts: tuple[SegConflict, ...]
+
+    @property
+    def masks(self) -> Mapping[int, Mask]:
+        """Mask of every declared segment by number, each (z, y, x), bool; for small objects and tests."""
+        return {number: self.mask(number) for number in self.layers_of}
+
+    def mask(self, number: int) -> Mask:
+        """Mask of one declared segment by its number in the object, (z, y, x), bool."""
+        mask = np.zeros(self.grid.shape, np.bool_)
+        for layer in self.layers_of[number]:
+            mask |= self.layers[layer] == number
+        return mask
+
+    def segmentation(self, schema: Sequence[Segment], number_of: Mapping[str, int]) -> Segmentation:
+        """Express the masks in another schema.
+
+        Parameters
+        ----------
+        schema : sequence of Segment
+            Segments of the result.
+        number_of : mapping of str to int
+            For each label of the schema the Segment Number in this object; a label that is absent is an empty segment.
+
+        Returns
+        -------
+        Segmentation
+            Packed in the canonical order of the schema.
+        """
+        if len(self.layers) == 1:
+            return self._renumbered(schema, number_of)
+        packer = LayerPacker(self.grid.shape)
+        layer_of = []
+        for segment in schema:
+            number = number_of.get(segment.label)
+            patches = () if number is None else self._patches(number)
+            layer_of.append(packer.add(segment.number, patches))
+        return Segmentation(grid=self.grid, segments=tuple(schema), layers=packer.layers(), layer_of=tuple(layer_of))
+
+    def _renumbered(self, schema: Sequence[Segment], number_of: Mapping[str, int]) -> Segmentation:
+        table = np.zeros(65536, np.uint16)
+        for segment in schema:
+            if segment.label in number_of:
+                table[number_of[segment.label]] = segment.number
+        same = all(table[number] == number for number in self.layers_of)
+        layers = self.layers if same else np.take(table, self.layers)
+        return Segmentation(grid=self.grid, segments=tuple(schema), layers=layers, layer_of=(0,) * len(schema))
+
+    def _patches(self, number: int) -> list[Patch]:
+        patches = []
+        for z in range(self.grid.shape[0]):
+            mask = np.zeros(self.grid.shape[1:], np.bool_)
+            for layer in self.layers_of[number]:
+                mask |= self.layers[layer, z] == number
+            patch = patch_of_plane(z, mask)
+            if patch is not None:
+                patches.append(patch)
+        return patches
+
+
+def read_seg(ds: Dataset, source: SourceSeries, *, header: SegHeader | None = None) -> SegContent:
+    """Read a segmentation object onto the grid of `source`.
+
+    Parameters
+    ----------
+    ds : pydicom.Dataset
+        From `open_seg`, or any dataset with Pixel Data.
+    source : SourceSeries
+        The series whose grid the masks are wanted on.
+    header : SegHeader, optional
+        The header of `ds` when it was read before.
+
+    Returns
+    -------
+    SegContent
+        With every warning and conflict counted.
+
+    Raises
+    ------
+    UnreadableSeg
+        If the object cannot be read; nothing is allocated before its declared size was checked.
+    GeometryMismatch
+        If the source has no grid.
+
+    References
+    ----------
+    PS3.3 C.8.20.2 (Segmentation Image), C.7.6.16 (functional groups).
+    """
+    if source.grid is None:
+        raise GeometryMismatch("the source series is not a regular volume, so nothing can lie on its grid")
+    header = read_seg_header(ds) if header is None else header
+    _require_plausible_count(header, source.grid)
+    with refusing(UnreadableReason.UNDECODABLE_PIXELS, "the frames cannot be decoded"):
+        pixels = open_pixels(ds, header)
+        reading = _Reading(header=header, source=source, grid=source.grid, pixels=pixels)
+        return reading.content()
+
+
+def _require_plausible_count(header: SegHeader, grid: Grid) -> None:
+    most = _MAX_REPEATS * max(grid.shape) * max(1, len(header.segments))
+    if header.frames.count > most:
+        raise UnreadableSeg(UnreadableReason.TOO_LARGE, "there are far more frames than segments and planes")
+
+
+class _Reading:
+    """One reading of one object: places, decodes and packs its frames, counting what is odd."""
+
+    def __init__(self, *, header: SegHeader, source: SourceSeries, grid: Grid, pixels: PixelFrames) -> None:
+        self._header = header
+        self._source = source
+        self._grid = grid
+        self._pixels = pixels
+        self._warnings: Counter[SegWarningCode] = Counter()
+        self._conflicts: Counter[SegConflictCode] = Counter()
+        self._declared = frozenset(segment.number for segment in header.foreground if 0 < segment.number <= 65535)
+
+    def content(self) -> SegContent:
+        """Read everything."""
+        header = self._header
+        placement = place_frames(header.frames, self._source, self._grid, rows=header.rows, columns=header.columns)
+        self._look_at_header()
+        self._look_at_places(placement)
+        placed = [i for i, plane in enumerate(placement.planes) if plane >= 0]
+        if header.kind is SegKind.LABELMAP:
+            layers, layers_of = self._read_labels(placement, placed)
+        else:
+            layers, layers_of = self._read_masks(placement, placed)
+        return SegContent(
+            header=header,
+            grid=self._grid,
+            layers=layers,
+            layers_of=layers_of,
+            warnings=tuple(SegWarning(code, count) for code, count in sorted(self._warnings.items()) if count),
+            conflicts=tuple(SegConflict(code, count) for code, count in sorted(self._conflicts.items()) if count),
+        )
+
+    def _look_at_header(self) -> None:
+        header = self._header
+        numbers = Counter(segment.number for segment in header.segments)
+        self._warnings[SegWarningCode.NO_CHARACTER_SET] += not header.declares_character_set
+        self._warnings[SegWarningCode.PADDED_FRAMES] += self._pixels.padded_frames
+        self._warnings[SegWarningCode.UNPACKED_BITS] += self._pixels.unpacked_bits
+        self._warnings[SegWarningCode.BACKGROUND_SEGMENT] += numbers[0]
+        self._warnings[SegWarningCode.THRESHOLDED] += header.kind is SegKind.FRACTIONAL
+        self._conflicts[SegConflictCode.DOUBLED_SEGMENT_NUMBER] += sum(n > 1 for n in numbers.values())
+
+    def _look_at_places(self, placement: Placement) -> None:
+        slices_of: dict[str, dict[int | None, int]] = {}
+        for z, wanted in enumerate(self._source.slices):
+            slices_of.setdefault(wanted.sop_instance_uid, {})[wanted.frame_number] = z
+        for plane, layout, references in zip(
+            placement.planes, placement.layouts, self._header.frames.sources, strict=True
+        ):
+            self._conflicts[SegConflictCode.OFF_GRID] += plane < 0
+            self._warnings[SegWarningCode.TURNED_FRAMES] += not layout.is_identity
+            self._warnings[SegWarningCode.FRAMES_WITHOUT_SOURCE] += not references
+            if plane >= 0 and layout.plane_axis == 0:
+                self._conflicts[SegConflictCode.PLANE_SOURCE_CONFLICT] += not _agrees(plane, references, slices_of)
+        self._warnings[SegWarningCode.SPACING_FROM_SOURCE] += placement.without_spacing
+
+    def _read_masks(self, placement: Placement, placed: list[int]) -> tuple[Layers, dict[int, tuple[int, ...]]]:
+        numbers = self._header.frames.segment_numbers
+        undeclared = [i for i in range(len(numbers)) if int(numbers[i]) not in self._declared]
+        self._conflicts[SegConflictCode.UNDECLARED_SEGMENT] += len(undeclared)
+        frames_of: dict[int, list[int]] = {number: [] for number in sorted(self._declared)}
+        seen: set[tuple[int, int]] = set()
+        for index in placed:
+            number = int(numbers[index])
+            if number not in self._declared:
+                continue
+            key = (number, placement.planes[index])
+            self._conflicts[SegConflictCode.DOUBLED_PLANE] += key in seen
+            seen.add(key)
+            frames_of[number].append(index)
+        packer = LayerPacker(self._grid.shape)
+        layers_of = {}
+        for number, frames in frames_of.items():
+            patches = [patch for index in frames if (patch := self._patch(placement, index)) is not None]
+            layers_of[number] = (packer.add(number, patches),)
+        return packer.layers(), layers_of
+
+    def _patch(self, placement: Placement, index: int) -> Patch | None:
+        frame = self._pixels.decode(index)
+        if frame is None:
+            return None
+        if self._header.kind is SegKind.FRACTIONAL:
+            half = max(self._header.maximum_fractional_value, 1)
+            frame = (frame.astype(np.uint16) * 2 >= half).view(np.uint8)
+        patch = patch_of_plane(placement.planes[index], frame.view(np.bool_))
+        return None if patch is None else patch._replace(layout=placement.layouts[index])
+
+    def _read_labels(self, placement: Placement, placed: list[int]) -> tuple[Layers, dict[int, tuple[int, ...]]]:
+        depth = max(Counter(placement.planes[i] for i in placed).values(), default=1)
+        require_layers(depth, self._grid.shape)
+        layers = np.zeros((depth, *self._grid.shape), np.uint16)
+        used: Counter[int] = Counter()
+        layers_of: dict[int, set[int]] = {number: set() for number in sorted(self._declared)}
+        for index in placed:
+            plane = placement.planes[index]
+            layer = used[plane]
+            used[plane] += 1
+            self._warnings[SegWarningCode.SEVERAL_FRAMES_ON_PLANE] += layer > 0
+            frame = self._pixels.decode(index)
+            if frame is None:
+                continue
+            frame, present = self._declared_part(frame)
+            for number in present:
+                layers_of[number].add(layer)
+            placement.layouts[index].view(layers[layer], plane)[...] = frame
+        return layers, {number: tuple(sorted(found)) for number, found in layers_of.items()}
+
+    def _declared_part(self, frame: Frame) -> tuple[Frame, list[int]]:
+        """Return a label frame without undeclared values, whose voxels are counted, and the numbers in it."""
+        counts = np.bincount(frame.ravel())
+        present = [int(number) for number in np.flatnonzero(counts) if number]
+        foreign = [number for number in present if number not in self._declared]
+        if foreign:
+            self._conflicts[SegConflictCode.UNDECLARED_SEGMENT] += int(counts[foreign].sum())
+            frame = np.where(np.isin(frame, foreign), 0, frame)
+        return frame, [number for number in present if number in self._declared]
+
+
+def _agrees(
+    plane: int, references: tuple[tuple[str, tuple[int, ...]], ...], slices_of: Mapping[str, Mapping[int | None, int]]
+) -> bool:
+    """Whether a frame's source images, as far as they are slices of the source, include the plane it lies on."""
+    referred: set[int] = set()
+    for uid, frames in references:
+        slices = slices_of.get(uid, {})
+        single = slices.get(None)
+        if single is not None:
+            referred.add(single)
+        else:
+            referred |= {slices[frame] for frame in frames if frame in slices} if frames else set(slices.values())
+    return not referred or plane in referred
