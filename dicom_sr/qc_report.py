@@ -53,8 +53,8 @@ class SegmentReport:
         Segment Number in the SEG.
     tracking_id, tracking_uid : str
         The same in SEG, SR and database, over all iterations.
-    seg_sop_class_uid, seg_sop_instance_uid : str
-        The SEG.
+    seg_sop_class_uid, seg_sop_instance_uid, seg_series_instance_uid : str
+        The SEG; a report has to name its series as evidence, too.
     property_type : Code
         Segmented Property Type.
     """
@@ -65,6 +65,7 @@ class SegmentReport:
     tracking_uid: str
     seg_sop_class_uid: str
     seg_sop_instance_uid: str
+    seg_series_instance_uid: str
     property_type: Code
 
 
