@@ -5,11 +5,13 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
+from itertools import pairwise
 
-import jpeg_ls
+import jpeg_ls  # type: ignore[import-untyped]
 import numpy as np
-import openjpeg
-from rle.rle import decode_segment
+import numpy.typing as npt
+from openjpeg.utils import decode as decode_codestream
+from rle.rle import decode_segment  # type: ignore[import-not-found]
 
 from dicom_sr.seg_errors import UnreadableReason, UnreadableSeg, refusing
 
@@ -45,7 +47,7 @@ def decode_rle(encoded: bytes, rows: int, columns: int, bits: int) -> bytes:
         if count != planes:
             raise _undecodable(f"a run-length frame has {count} segments, not {planes}")
         bounds = [*offsets[:planes], len(encoded)]
-        decoded = [bytes(decode_segment(encoded[a:b])) for a, b in zip(bounds, bounds[1:], strict=False)]
+        decoded = [bytes(decode_segment(encoded[a:b])) for a, b in pairwise(bounds)]
     if planes == 1:
         return decoded[0][: pixels + 1]
     if min(len(plane) for plane in decoded) < pixels:
@@ -73,11 +75,11 @@ def decode_jpeg2000(encoded: bytes, rows: int, columns: int, bits: int) -> bytes
     """Decode a JPEG 2000 or HTJ2K lossless frame (PS3.5 A.4.4, A.4.6); see `decode_rle`."""
     _require_size(_jpeg2000_size(encoded), rows, columns)
     with refusing(UnreadableReason.UNDECODABLE_PIXELS, _BROKEN):
-        decoded = np.asarray(openjpeg.decode(encoded))
+        decoded = np.asarray(decode_codestream(encoded))
     return _label_bytes(decoded, bits)
 
 
-def _label_bytes(decoded: np.ndarray, bits: int) -> bytes:  # type: ignore[type-arg]
+def _label_bytes(decoded: npt.NDArray[np.generic], bits: int) -> bytes:
     if decoded.dtype.kind != "u" or decoded.dtype.itemsize * 8 > max(bits, 8):
         raise _undecodable("a frame decodes to another pixel type than declared")
     return decoded.astype("<u2" if bits == 16 else np.uint8).tobytes()

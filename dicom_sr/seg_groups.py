@@ -111,10 +111,10 @@ class _Groups:
     __slots__ = ("orientation", "position", "segment_number", "sources", "spacing")
 
     def __init__(self, shared: _Groups | None = None) -> None:
-        self.position = shared.position if shared else _absent(3)
-        self.orientation = shared.orientation if shared else _absent(6)
-        self.spacing = shared.spacing if shared else _absent(2)
-        self.segment_number = shared.segment_number if shared else -1
+        self.position: tuple[float, ...] = shared.position if shared else _absent(3)
+        self.orientation: tuple[float, ...] = shared.orientation if shared else _absent(6)
+        self.spacing: tuple[float, ...] = shared.spacing if shared else _absent(2)
+        self.segment_number: int = shared.segment_number if shared else -1
         self.sources: tuple[SourceReference, ...] = shared.sources if shared else ()
 
     def take(self, found: list[tuple[int, bytes]]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -241,7 +242,7 @@ def _frames(parts: list[bytes], count: int) -> list[bytes]:
     if len(offsets) != count or not np.isin(offsets, starts).all() or not (np.diff(firsts) > 0).all():
         raise UnreadableSeg(UnreadableReason.PIXEL_LENGTH, f"{len(rest)} fragments do not make {count} frames")
     bounds = [*(int(first) for first in firsts), len(rest)]
-    return [b"".join(rest[a:b]) for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [b"".join(rest[a:b]) for a, b in pairwise(bounds)]
 
 
 def _fits(actual: int, expected: int) -> bool:

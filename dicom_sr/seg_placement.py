@@ -12,7 +12,7 @@ from dicom_sr.seg_groups import Floats, FrameTable
 from dicom_sr.source import SourceSeries
 from dicom_sr.volume import Grid
 
-#: A frame lies on a source plane when its first pixel is within a tenth of a voxel, or 0.01 mm (PET), of a voxel centre.
+#: The first pixel of a frame must be within a tenth of a voxel, or 0.01 mm (PET), of the centre of a voxel.
 POSITION_TOLERANCE_VOXELS = 0.1
 POSITION_TOLERANCE_MM = 1e-2
 #: Largest deviation of the step between neighbouring pixels from one voxel: a quarter of a voxel over 512 pixels.
@@ -45,7 +45,7 @@ class FrameLayout:
 
     def view(self, volume: npt.NDArray[np.uint16], plane: int) -> npt.NDArray[np.uint16]:
         """View plane `plane` of a (z, y, x) volume with the axes of the frame, (row, column)."""
-        plane_view = volume[plane] if self.plane_axis == 0 else np.moveaxis(volume, self.plane_axis, 0)[plane]
+        plane_view: npt.NDArray[np.uint16] = np.moveaxis(volume, self.plane_axis, 0)[plane]
         if self.transposed:
             plane_view = plane_view.T
         if self.flipped_rows:
@@ -96,7 +96,7 @@ def place_frames(frames: FrameTable, source: SourceSeries, grid: Grid, *, rows: 
         A frame is off the grid when its position, orientation, spacing or matrix does not fit, or is absent, or when it
         is cut along another axis than most frames.
     """
-    inverse = np.linalg.inv(grid.affine[:3, :3])
+    inverse = np.linalg.inv(grid.affine[:3, :3]).astype(np.float64)
     row_steps = _steps(frames.orientations[:, 3:], frames.spacings[:, :1], inverse)
     column_steps = _steps(frames.orientations[:, :3], frames.spacings[:, 1:], inverse)
     origins = (frames.positions - grid.affine[:3, 3]) @ inverse.T

@@ -1,4 +1,4 @@
-"""Read any segmentation object to masks on the grid of its source: tolerant of what real editors write, never resampled.
+"""Read any segmentation object to masks on the grid of its source: tolerant of what real editors write, not resampled.
 
 Oddities that do not change a mask are warnings, oddities that put a mask in doubt are conflicts; both are data. Only
 what cannot be read at all is an exception, `UnreadableSeg`. Whether a conflict holds an edit is decided by `match`.
@@ -286,7 +286,7 @@ class _Reading:
             seen.add(key)
             frames_of[number].append(index)
         packer = LayerPacker(self._grid.shape)
-        layers_of = {}
+        layers_of: dict[int, tuple[int, ...]] = {}
         for number, frames in frames_of.items():
             patches = [patch for index in frames if (patch := self._patch(placement, index)) is not None]
             layers_of[number] = (packer.add(number, patches),)
