@@ -25,10 +25,13 @@ class SegmentationResult:
         On the input volume's grid; 0 is background, n is the n-th label of the model's card.
     agreement : mapping of int to float
         Mean pairwise Dice of the ensemble's members per label value; empty for a single network.
+    masks : mapping of int to numpy.ndarray, (z, y, x), bool, or None
+        One mask per label value where labels overlap; then they count and `labels` does not.
     """
 
     labels: npt.NDArray[np.uint16]
     agreement: Mapping[int, float]
+    masks: Mapping[int, Mask] | None = None
 
 
 class Segmenter(Protocol):
@@ -65,7 +68,7 @@ class Segmenter(Protocol):
         ...
 
 
-def load_segmenter(card: ModelCard, *, device: str = "auto") -> Segmenter:
+def load_segmenter(card: ModelCard, *, device: str = "auto", trusted: bool = False) -> Segmenter:
     """Load a model of kind ``segmentation`` or ``bundle``, its files checked against the card.
 
     Parameters
@@ -74,6 +77,8 @@ def load_segmenter(card: ModelCard, *, device: str = "auto") -> Segmenter:
         From `models.registry.find_model`.
     device : str
         ``auto`` (an accelerator where there is one), ``cpu`` or ``cuda``.
+    trusted : bool
+        Whether an administrator vouches for the code of a MONAI bundle.
 
     Raises
     ------
@@ -88,7 +93,7 @@ def load_segmenter(card: ModelCard, *, device: str = "auto") -> Segmenter:
     if card.kind == "bundle":
         from models.segmentation.bundle import BundleSegmenter
 
-        return BundleSegmenter(card, device=device)
+        return BundleSegmenter(card, device=device, trusted=trusted)
     raise InvalidModel(f"model '{card.name}' is of kind '{card.kind}', which cannot segment")
 
 
