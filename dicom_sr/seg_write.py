@@ -1,7 +1,7 @@
 """Write a segmentation as a DICOM Segmentation object: BINARY, LABELMAP (RLE) or FRACTIONAL.
 
-Equal arguments give equal bytes: no clock, no random UID. The dataset is built without highdicom, whose objects for every
-frame and macro cost seconds on a hundred organs; highdicom, dcmqi, dciodvfy and dcentvfy check the outcome in the
+Equal arguments give equal bytes: no clock, no random UID. The dataset is built without highdicom, whose objects for
+every frame and macro cost seconds on a hundred organs; highdicom, dcmqi, dciodvfy and dcentvfy check the outcome in the
 tests.
 
 References
