@@ -1,0 +1,1 @@
+"""Segmentation quality control: predicted Dice with an interval, plausibility rules, pseudo ground truth."""
