@@ -1,0 +1,174 @@
+"""The DICOM node: front door, admission, and the lanes that serve associations."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections.abc import Callable
+from typing import Final
+
+from gateway.config import NodeConfig
+from gateway.dimse.admission import refusal, refused_contexts
+from gateway.dimse.associations import OpenAssociations
+from gateway.dimse.contexts import STORAGE_CLASSES, VERIFICATION
+from gateway.dimse.front_door import FrontDoor
+from gateway.dimse.library_settings import quiet_pynetdicom
+from gateway.dimse.pdu import (
+    ABORT_INVALID,
+    ABORT_UNRECOGNIZED,
+    ASSOCIATE_RQ,
+    HEADER,
+    MAXIMUM_ASSOCIATE_LENGTH,
+    AssociateRequest,
+    MalformedPdu,
+    parse_associate_rq,
+)
+from gateway.dimse.services_lane import ServicesLane
+from gateway.dimse.store_scp import StoreScp
+from gateway.domain.errors import GatewayError
+from gateway.services.receive import Receiver, Transfer
+
+logger = logging.getLogger(__name__)
+
+#: A connection must ask for an association within this, seconds (the ARTIM timer of PS3.8 9.1.5).
+GREETING_SECONDS: Final = 10.0
+_OFFERED: Final = STORAGE_CLASSES | {VERIFICATION}
+
+
+class DicomNode:
+    """Serves DICOM associations.
+
+    Parameters
+    ----------
+    config : NodeConfig
+        Titles, port, peers and limits.
+    receiver : Receiver
+        Where instances go.
+    on_association_closed : callable
+        Called with what an association brought, when it has ended.
+    """
+
+    def __init__(
+        self, config: NodeConfig, receiver: Receiver, on_association_closed: Callable[[Transfer], None]
+    ) -> None:
+        self._config = config
+        self._receiver = receiver
+        self._on_association_closed = on_association_closed
+        self._associations = OpenAssociations()
+        store = StoreScp(receiver, self._associations)
+        self._services = ServicesLane(config.ae_title, store, config.maximum_object_mb)
+        self._door = FrontDoor(self._greet)
+
+    def start(self) -> tuple[str, int]:
+        """Listen; return the address and port.
+
+        Raises
+        ------
+        StorageUnavailable
+            ``PORT_IN_USE``.
+        """
+        quiet_pynetdicom()
+        return self._door.open(self._config.bind, self._config.port)
+
+    def stop(self, drain_seconds: float) -> None:
+        """Take no more associations, let the open ones finish, abort what is left after `drain_seconds`."""
+        self._door.close()
+        if not self._door.wait(drain_seconds):
+            logger.warning(
+                "%d associations were aborted after %g s of draining", len(self._associations), drain_seconds
+            )
+            self._services.abort_all()
+            self._door.wait(5.0)
+
+    def studies_open(self) -> frozenset[str]:
+        """Study Instance UIDs that associations open now have brought something of."""
+        return self._associations.studies()
+
+    def _greet(self, connection: socket.socket, address: str, greeted: Callable[[], None]) -> None:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        raw = _read_request(connection, address)
+        if raw is None:
+            return
+        greeted()
+        try:
+            request = parse_associate_rq(raw[HEADER.size :])
+        except MalformedPdu as error:
+            connection.sendall(ABORT_INVALID)
+            logger.warning("%s sent an A-ASSOCIATE-RQ that cannot be read: %s", address, error)
+            return
+        refused = refusal(self._config, request, address, active=len(self._associations))
+        if refused is not None:
+            connection.sendall(refused.encode())
+            logger.warning("%s", refused.sentence)
+            return
+        self._serve(connection, raw, request, address)
+
+    def _serve(self, connection: socket.socket, raw: bytes, request: AssociateRequest, address: str) -> None:
+        for sentence in refused_contexts(request, _OFFERED):
+            logger.warning("'%s' at %s: %s", request.calling_aet, address, sentence)
+        transfer = Transfer(sender=request.calling_aet, called_aet=request.called_aet, peer_address=address)
+        self._associations.opened(transfer)
+        ended = "lost"
+        try:
+            ended = self._services.serve(connection, raw, request, transfer)
+        finally:
+            self._associations.closed(transfer)
+            self._record_end(transfer, ended)
+            self._on_association_closed(transfer)
+
+    def _record_end(self, transfer: Transfer, ended: str) -> None:
+        if not transfer.counts:
+            return
+        logger.info(
+            "association with '%s' at %s was %s: %s", transfer.sender, transfer.peer_address, ended, transfer.counts
+        )
+        try:
+            self._receiver.transfer_ended(transfer, ended=ended)
+        except GatewayError as error:
+            # What it brought is recorded already; only the count is lost.
+            logger.warning("the end of an association could not be recorded: %s", error.detail)
+
+
+def _read_request(connection: socket.socket, address: str) -> bytes | None:
+    """Read the A-ASSOCIATE-RQ with its header; None if something else came, and was answered."""
+    until = time.monotonic() + GREETING_SECONDS
+    header = _read_exactly(connection, HEADER.size, until)
+    if not header:
+        return None
+    kind, length = HEADER.unpack(header) if len(header) == HEADER.size else (0, 0)
+    if kind != ASSOCIATE_RQ or length > MAXIMUM_ASSOCIATE_LENGTH:
+        connection.sendall(ABORT_UNRECOGNIZED)
+        logger.warning("%s was cut off: %s", address, _what_is(header))
+        return None
+    body = _read_exactly(connection, length, until)
+    if len(body) < length:
+        return None
+    return header + body
+
+
+def _read_exactly(connection: socket.socket, count: int, until: float) -> bytes:
+    """Read `count` bytes; fewer if the peer closed or was too slow."""
+    pieces, left = [], count
+    while left > 0:
+        connection.settimeout(max(0.001, until - time.monotonic()))
+        try:
+            piece = connection.recv(left)
+        except TimeoutError:
+            break
+        if not piece:
+            break
+        pieces.append(piece)
+        left -= len(piece)
+    connection.settimeout(None)
+    return b"".join(pieces)
+
+
+def _what_is(header: bytes) -> str:
+    if header[:1] == b"\x16":
+        return "it speaks TLS, and this port does not"
+    if header[:4] in (b"GET ", b"POST", b"HEAD", b"PUT ", b"OPTI"):
+        return "it speaks HTTP on the DICOM port (the HTTP port is web.port)"
+    if header[:1] == b"\x01":
+        return "its A-ASSOCIATE-RQ is longer than 1 MB"
+    return "it does not speak DICOM"

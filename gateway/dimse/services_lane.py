@@ -1,0 +1,137 @@
+"""The lane of pynetdicom: associations served by its upper layer and service classes."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+from typing import Final, cast
+
+from pynetdicom import AE, build_context, evt
+from pynetdicom._globals import MODE_ACCEPTOR
+from pynetdicom.association import Association
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.presentation import PresentationContext
+from pynetdicom.transport import AddressInformation
+
+from gateway.dimse.contexts import STORAGE_CLASSES, TRANSFER_SYNTAXES, VERIFICATION, choose_transfer_syntax
+from gateway.dimse.guarded_socket import GuardedSocket
+from gateway.dimse.pdu import MAXIMUM_PDU_LENGTH, AssociateRequest
+from gateway.dimse.status import SUCCESS
+from gateway.dimse.store_scp import StoreScp
+from gateway.services.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from gateway.services.receive import Transfer
+
+#: An association without a word is aborted after this, seconds.
+IDLE_SECONDS: Final = 300.0
+_MB: Final = 1_000_000
+
+
+class ServicesLane:
+    """Serves associations with pynetdicom.
+
+    Parameters
+    ----------
+    ae_title : str
+        Ours.
+    store : StoreScp
+        The storage service.
+    maximum_object_mb : int
+        Largest instance.
+    """
+
+    def __init__(self, ae_title: str, store: StoreScp, maximum_object_mb: int) -> None:
+        self._store = store
+        self._maximum_message = maximum_object_mb * _MB + 2 * MAXIMUM_PDU_LENGTH
+        self._ae = AE(ae_title)
+        self._ae.maximum_pdu_size = MAXIMUM_PDU_LENGTH
+        self._ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+        self._ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+        self._ae.network_timeout = IDLE_SECONDS
+        self._ae.acse_timeout = 30.0
+        # The front door has counted already; pynetdicom counts its own threads, dying ones too.
+        self._ae.maximum_associations = 100_000
+
+    def serve(
+        self, connection: socket.socket, already_read: bytes, request: AssociateRequest, transfer: Transfer
+    ) -> str:
+        """Serve one association to its end; return ``released``, ``aborted`` or ``lost``.
+
+        Parameters
+        ----------
+        connection : socket.socket
+            Closed at the end.
+        already_read : bytes
+            The A-ASSOCIATE-RQ with its header.
+        request : AssociateRequest
+            The same, parsed.
+        transfer : Transfer
+            Counts what it brings.
+        """
+        association = self._association(connection, already_read, request, transfer)
+        association.start()
+        association.join()
+        with suppress(OSError):
+            connection.close()
+        if association.is_released:
+            return "released"
+        return "aborted" if association.is_aborted else "lost"
+
+    def abort_all(self) -> None:
+        """Abort every association of this lane."""
+        for association in self._ae.active_associations:
+            association.abort()
+
+    def _association(
+        self, connection: socket.socket, already_read: bytes, request: AssociateRequest, transfer: Transfer
+    ) -> Association:
+        association = Association(self._ae, MODE_ACCEPTOR)
+        guarded = GuardedSocket(association, connection, already_read, self._maximum_message)
+        association.set_socket(guarded)
+        acceptor = association.acceptor
+        acceptor.maximum_length = self._ae.maximum_pdu_size
+        acceptor.ae_title = request.called_aet
+        acceptor.address_info = AddressInformation.from_tuple(connection.getsockname())
+        acceptor.implementation_class_uid = self._ae.implementation_class_uid
+        acceptor.implementation_version_name = self._ae.implementation_version_name
+        acceptor.supported_contexts = _contexts_for(request)
+        association.requestor.address_info = AddressInformation.from_tuple(connection.getpeername())
+        association.bind(evt.EVT_C_ECHO, _on_echo)
+        association.bind(evt.EVT_C_STORE, _on_store, [self._store, transfer])
+        association.bind(evt.EVT_DIMSE_RECV, _on_message, [guarded])
+        return association
+
+
+def _contexts_for(request: AssociateRequest) -> list[PresentationContext]:
+    """Return pynetdicom contexts for what was proposed: a full table would be copied for every association."""
+    chosen: dict[str, list[str]] = {}
+    for context in request.contexts:
+        if context.abstract_syntax == VERIFICATION or context.abstract_syntax in STORAGE_CLASSES:
+            syntax = choose_transfer_syntax(context.transfer_syntaxes)
+            if syntax is not None:
+                chosen.setdefault(context.abstract_syntax, []).append(syntax)
+    # The acceptor's order decides in pynetdicom, so what was chosen goes first.
+    return [
+        build_context(abstract_syntax, list(dict.fromkeys([*syntaxes, *TRANSFER_SYNTAXES])))
+        for abstract_syntax, syntaxes in chosen.items()
+    ]
+
+
+def _on_echo(_event: evt.Event) -> int:
+    return SUCCESS
+
+
+def _on_store(event: evt.Event, store: StoreScp, transfer: Transfer) -> int:
+    request = cast(C_STORE, event.request)
+    dataset = request.DataSet
+    return store.store(
+        transfer,
+        context_class=str(event.context.abstract_syntax),
+        transfer_syntax=str(event.context.transfer_syntax),
+        sop_class=str(request.AffectedSOPClassUID),
+        sop_instance=str(request.AffectedSOPInstanceUID),
+        dataset=(dataset.getvalue() if dataset is not None else b"",),
+    )
+
+
+def _on_message(_event: evt.Event, guarded: GuardedSocket) -> None:
+    guarded.message_complete()

@@ -1,0 +1,65 @@
+"""The one table from our errors to DIMSE status codes.
+
+References
+----------
+PS3.4 Table B.2-1 (C-STORE), PS3.7 Annex C (general).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gateway.domain.errors import GatewayError
+
+SUCCESS: Final = 0x0000
+PROCESSING_FAILURE: Final = 0x0110
+INVALID_OBJECT_INSTANCE: Final = 0x0117
+SOP_CLASS_NOT_SUPPORTED: Final = 0x0122
+OUT_OF_RESOURCES: Final = 0xA700
+DATA_SET_DOES_NOT_MATCH: Final = 0xA900
+CANNOT_UNDERSTAND: Final = 0xC000
+
+#: Status by error code; any other error is a processing failure.
+STORE_STATUS: Final = {
+    "STORAGE_FULL": OUT_OF_RESOURCES,
+    "TOO_LARGE": OUT_OF_RESOURCES,
+    "STORAGE_UNAVAILABLE": PROCESSING_FAILURE,
+    "INVALID_UID": INVALID_OBJECT_INSTANCE,
+    "MISSING_UID": DATA_SET_DOES_NOT_MATCH,
+    "CLASS_NOT_AS_ANNOUNCED": DATA_SET_DOES_NOT_MATCH,
+    "UID_NOT_AS_ANNOUNCED": DATA_SET_DOES_NOT_MATCH,
+    "TRUNCATED_DATASET": CANNOT_UNDERSTAND,
+    "UNREADABLE": CANNOT_UNDERSTAND,
+}
+
+#: What status codes mean to a person, for peers' answers to us.
+_MEANINGS: Final = (
+    (0x0000, 0x0000, "success"),
+    (0x0110, 0x0110, "processing failure"),
+    (0x0111, 0x0111, "duplicate SOP instance"),
+    (0x0117, 0x0117, "invalid SOP instance"),
+    (0x0122, 0x0122, "SOP class not supported"),
+    (0x0124, 0x0124, "not authorised"),
+    (0xA700, 0xA7FF, "out of resources"),
+    (0xA801, 0xA801, "move destination unknown"),
+    (0xA900, 0xA9FF, "data set does not match SOP class"),
+    (0xB000, 0xBFFF, "stored with a warning"),
+    (0xC000, 0xCFFF, "cannot understand"),
+    (0xFE00, 0xFE00, "cancelled"),
+)
+
+
+def store_status(error: GatewayError) -> int:
+    """Return the C-STORE status that answers an error."""
+    return STORE_STATUS.get(error.code, PROCESSING_FAILURE)
+
+
+def meaning(status: int) -> str:
+    """Return a status code with its meaning, for a person."""
+    words = next((text for low, high, text in _MEANINGS if low <= status <= high), "unknown status")
+    return f"0x{status:04X} {words}"
+
+
+def is_success(status: int) -> bool:
+    """Whether an object was stored: success, or a warning such as coercion."""
+    return status == SUCCESS or 0xB000 <= status <= 0xBFFF
