@@ -1,0 +1,187 @@
+"""Verbs about cases of a running gateway: cases, show, review, edit, bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gateway.commands.output import DEFAULT_URL, AsJson, ExitCode, GatewayUrl, print_facts, print_json, print_table
+from gateway.domain.qc_status import QcStatus
+
+CaseId = Annotated[str, typer.Argument(help="Id of the case, as 'overread cases' lists it.")]
+
+
+def cases(
+    state: Annotated[str, typer.Option(help="Only cases in this state.")] = "",
+    qc_status: Annotated[str, typer.Option(help="Only cases with this QC status.")] = "",
+    study_uid: Annotated[str, typer.Option("--study", help="Only cases of this Study Instance UID.")] = "",
+    assignee: Annotated[str, typer.Option(help="Only cases of this QC assignee.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=500, help="Most cases.")] = 50,
+    cursor: Annotated[str, typer.Option(help="Continue after the page that printed this cursor.")] = "",
+    url: GatewayUrl = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """List cases, newest change first."""
+    from gateway.commands.client import GatewayClient
+
+    page = GatewayClient(url).get(
+        "/api/v1/cases",
+        state=state,
+        qc_status=qc_status,
+        study_uid=study_uid,
+        assignee=assignee,
+        limit=limit,
+        cursor=cursor,
+    )
+    if as_json:
+        print_json(page)
+        return
+    print_table(
+        ("case", "pipeline", "iteration", "state", "verdict", "QC status", "assignee", "changed"),
+        [
+            (
+                c["id"],
+                c["pipeline"],
+                c["iteration"],
+                c["state"],
+                _outcome(c),
+                c["qc_status"],
+                c["qc_assignee"],
+                c.get("changed_at", ""),
+            )
+            for c in page["cases"]
+        ],
+        empty="no cases",
+    )
+    if page.get("next_cursor"):
+        typer.echo(f"more: --cursor {page['next_cursor']}")
+
+
+def show(
+    case_id: CaseId,
+    must_accept: Annotated[
+        bool, typer.Option("--check", help="End with exit code 5 unless the verdict is ACCEPT.")
+    ] = False,
+    url: GatewayUrl = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Show one case.
+
+    Verdict with reasons, and every iteration with what ran, what was reused and what was delivered.
+    """
+    from gateway.commands.client import GatewayClient
+
+    case = GatewayClient(url).get(f"/api/v1/cases/{case_id}")
+    if as_json:
+        print_json(case)
+    else:
+        print_case(case)
+    if must_accept and _outcome(case) != "ACCEPT":
+        raise typer.Exit(ExitCode.NOT_ACCEPTED)
+
+
+def review(
+    case_id: CaseId,
+    qc_status: Annotated[QcStatus, typer.Argument(help="The decision.", case_sensitive=False)],
+    comment: Annotated[str, typer.Option("--comment", "-m", help="Quality Control Comments.")] = "",
+    url: GatewayUrl = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Record your decision on a case.
+
+    It is refused, with the reason, where it is not legal now.
+    """
+    from gateway.commands.client import GatewayClient
+
+    content = {"qc_status": qc_status.value, "comment": comment}
+    case = GatewayClient(url).post(f"/api/v1/cases/{case_id}/qc", content)
+    if as_json:
+        print_json(case)
+    else:
+        typer.echo(f"{case_id}: {qc_status.value}")
+
+
+def edit(
+    case_id: CaseId,
+    file: Annotated[Path, typer.Argument(help="The edited SEG.", exists=True, dir_okay=False)],
+    url: GatewayUrl = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Hand in an edited SEG for a case.
+
+    Prints what became of it: accepted, held with reasons, or unchanged.
+    """
+    from gateway.commands.client import GatewayClient
+
+    answer = GatewayClient(url).post_dicom(f"/api/v1/cases/{case_id}/edits", file)
+    if as_json:
+        print_json(answer)
+    else:
+        print_facts({key: _flat(value) for key, value in answer.items()})
+
+
+def bundle(
+    case_id: CaseId,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where to write; CASE.zip when left out.")
+    ] = None,
+    url: GatewayUrl = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Download every output of a case.
+
+    The zip holds a manifest with hashes. Taking it makes you the QC assignee.
+    """
+    from gateway.commands.client import GatewayClient
+
+    target = output or Path(f"{case_id}.zip")
+    size = GatewayClient(url).download(f"/api/v1/cases/{case_id}/bundle", target)
+    if as_json:
+        print_json({"file": str(target), "bytes": size})
+    else:
+        typer.echo(f"wrote {target} ({size} bytes)")
+
+
+def print_case(case: Mapping[str, Any]) -> None:
+    """Print a case for people."""
+    print_facts(
+        {
+            "case": case["id"],
+            "pipeline": case["pipeline"],
+            "study": case["study_instance_uid"],
+            "state": case["state"],
+            "verdict": _outcome(case),
+            "QC status": case["qc_status"],
+            "QC assignee": case["qc_assignee"],
+            "QC comment": case["qc_comment"],
+            "generation, iteration": f"{case['generation']}, {case['iteration']}",
+        }
+    )
+    for reason in (case["verdict"] or {}).get("reasons", []):
+        typer.echo(f"  {reason['outcome']}: {reason['text']}")
+    for iteration in case["iterations"]:
+        typer.echo(f"\niteration {iteration['iteration']} of generation {iteration['generation']}")
+        print_table(
+            ("stage", "outcome", "seconds", "key"),
+            [(r["stage"], r["outcome"], f"{r['seconds']:.2f}", r["key"][:12]) for r in iteration["stage_runs"]],
+            empty="no stage has run",
+        )
+        for output in iteration["outputs"]:
+            mark = "delivered" if output["delivered"] else "not delivered"
+            typer.echo(f"  {output['kind']} {output['stage']} {output['sop_instance_uid']} {mark}")
+
+
+def _outcome(case: Mapping[str, Any]) -> str:
+    verdict = case.get("verdict")
+    return str(verdict.get("outcome", "")) if isinstance(verdict, Mapping) else str(verdict or "")
+
+
+def _flat(value: object) -> str:
+    if isinstance(value, list):
+        return "; ".join(_flat(item) for item in value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {_flat(item)}" for key, item in value.items())
+    return str(value)
