@@ -1,9 +1,9 @@
 """Measure segments: plain numbers about each mask, as findings.
 
 Codes: ``VOLUME`` (ml), ``COMPONENTS`` (26-connected pieces), ``LARGEST_COMPONENT`` (its share of the volume),
-``EXTENT_LR``, ``EXTENT_AP``, ``EXTENT_HF`` (mm, along the patient's axes), ``MEAN_INTENSITY`` and ``SD_INTENSITY`` (image
-units, only with an image). An empty segment has volume 0 and 0 components; what it cannot have is a finding without a
-value that says so.
+``EXTENT_LR``, ``EXTENT_AP``, ``EXTENT_HF`` (mm, along the patient's axes), ``MEAN_INTENSITY`` and ``SD_INTENSITY`` (in
+image units, only with an image). An empty segment has volume 0 and 0 components; what it cannot have is a finding
+without a value that says so.
 """
 
 from __future__ import annotations

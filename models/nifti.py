@@ -90,7 +90,19 @@ def _read(path: Path) -> tuple[Grid, npt.NDArray[np.float64]]:
         values = values[..., 0]
     if values.ndim != 3:
         raise UnusableVolume(f"a 3-D image is needed; this one has {values.ndim} dimensions")
-    affine = _RAS_TO_LPS @ np.asarray(image.affine, dtype=np.float64) @ _REVERSE_INDEX
     voxels = np.ascontiguousarray(values.transpose(2, 1, 0))
     depth, height, width = voxels.shape
-    return Grid(shape=(depth, height, width), affine=affine), voxels
+    return grid_of_ras(np.asarray(image.affine, dtype=np.float64), (depth, height, width)), voxels
+
+
+def grid_of_ras(affine: npt.NDArray[np.float64], shape: tuple[int, int, int]) -> Grid:
+    """Build a grid from a NIfTI affine.
+
+    Parameters
+    ----------
+    affine : numpy.ndarray, (4, 4)
+        Maps a voxel index (x, y, z, 1) to RAS mm.
+    shape : tuple of int, (z, y, x)
+        Shape of the grid, in our axis order.
+    """
+    return Grid(shape=shape, affine=_RAS_TO_LPS @ affine @ _REVERSE_INDEX)

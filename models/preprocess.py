@@ -166,6 +166,11 @@ def canonical_view(values: npt.NDArray[T], grid: Grid) -> tuple[npt.NDArray[T], 
     return _turn(values, axes, flipped), (z, y, x)
 
 
+def restore_view(values: npt.NDArray[T], grid: Grid) -> npt.NDArray[T]:
+    """Put an array in canonical axis order back into the order of `grid`: the inverse of `canonical_view`."""
+    return _turn_back(values, *_canonical_axes(grid))
+
+
 def normalise(voxels: npt.NDArray[np.floating], plan: PreprocessPlan) -> Float32:
     """Clip to the plan's percentiles, then subtract the mean and divide by the standard deviation."""
     low, high = np.percentile(voxels, [plan.lower_percentile, plan.upper_percentile])
@@ -190,7 +195,7 @@ def _turn(values: npt.NDArray[T], axes: tuple[int, ...], flipped: tuple[bool, ..
     return np.ascontiguousarray(turned)
 
 
-def _turn_back(values: Float32, axes: tuple[int, ...], flipped: tuple[bool, ...]) -> Float32:
+def _turn_back(values: npt.NDArray[T], axes: tuple[int, ...], flipped: tuple[bool, ...]) -> npt.NDArray[T]:
     unflipped = np.flip(values, tuple(a for a, f in enumerate(flipped) if f))
     return np.ascontiguousarray(unflipped.transpose(tuple(int(a) for a in np.argsort(axes))))
 

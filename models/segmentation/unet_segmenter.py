@@ -91,8 +91,9 @@ class UNetSegmenter:
             raise UnusableVolume("the network's answer is not finite; the image is unlike any it can work on")
         chosen = probabilities.argmax(axis=0).astype(np.uint16)
         if self.card.needs_region and region is not None:
-            return np.where(region, chosen + np.uint16(1), np.uint16(0))
-        return chosen
+            chosen = np.where(region, chosen + np.uint16(1), np.uint16(0))
+        labels: Labels = chosen
+        return labels
 
     def _agreement(self, members: list[Labels]) -> dict[int, float]:
         pairs = list(combinations(members, 2))

@@ -1,0 +1,58 @@
+"""Regenerate the figures of any model family by one call; each family knows how to measure itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+
+class Family(StrEnum):
+    """What can be evaluated."""
+
+    SEGMENTATION = "segmentation"
+    SEGMENTATION_QC = "segmentation-qc"
+    IMAGE_QC = "image-qc"
+
+
+def evaluate(family: Family, data: Path, out: Path | None = None) -> Mapping[str, Any]:
+    """Evaluate one family of models on patients that none of its parts was trained on.
+
+    Parameters
+    ----------
+    family : Family
+        Which models.
+    data : Path
+        Folder of the data set, as the family's own ``evaluate`` describes.
+    out : Path, optional
+        Folder for the report; None: the weights folders themselves.
+
+    Returns
+    -------
+    mapping
+        What the report says.
+
+    Raises
+    ------
+    ModelError
+        If models or data are missing or unusable.
+    """
+    measured: Mapping[str, Any] = _evaluator(family)(data, out)
+    return measured
+
+
+def _evaluator(family: Family) -> Callable[[Path, Path | None], Mapping[str, Any]]:
+    match family:
+        case Family.SEGMENTATION:
+            from models.segmentation.evaluate import evaluate as evaluate_segmentation
+
+            return evaluate_segmentation
+        case Family.SEGMENTATION_QC:
+            from models.segmentation_qc.evaluate import evaluate as evaluate_segmentation_qc
+
+            return evaluate_segmentation_qc
+        case Family.IMAGE_QC:
+            from models.image_qc.evaluate import evaluate as evaluate_image_qc
+
+            return evaluate_image_qc
