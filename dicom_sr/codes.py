@@ -103,8 +103,7 @@ METHOD = Code("370129005", "SCT", "Measurement Method")
 ALGORITHM_NAME = _dcm("111001", "Algorithm Name")
 ALGORITHM_VERSION = _dcm("111003", "Algorithm Version")
 ALGORITHM_PARAMETERS = _dcm("111002", "Algorithm Parameters")
-UPPER_UNCERTAINTY = Code("371886008", "SCT", "+, range of upper measurement uncertainty")
-LOWER_UNCERTAINTY = Code("371885007", "SCT", "-, range of lower measurement uncertainty")
+DERIVATION = _dcm("121401", "Derivation")
 REFERENCE_AUTHORITY = _dcm("121406", "Reference Authority")
 COMMENT = _dcm("121106", "Comment")
 YES = Code("373066001", "SCT", "Yes")
@@ -172,7 +171,7 @@ STAGE = private("STAGE", "Stage")
 STAGE_KEY = private("STAGE-KEY", "Stage run key")
 MODEL_DIGEST = private("MODEL-DIGEST", "Model digest")
 EVIDENCE = private("EVIDENCE", "Evidence of completeness")
-CRITERIA_VERSION = private("CRITERIA", "Criteria version")
+CRITERIA_VERSION = private("CRITERIA-VER", "Criteria version")
 EDIT = private("EDIT", "Accepted edit")
 EDIT_SENDER = private("EDIT-SENDER", "Sender of the edit")
 EDIT_VOXELS = private("EDIT-VOXELS", "Voxels changed by the edit")
@@ -190,7 +189,7 @@ REJECT_ABOVE = private("REJECT-ABOVE", "Reject above")
 ABSTAIN_BELOW = private("ABSTAIN-BELOW", "Abstain below")
 ABSTAIN_ABOVE = private("ABSTAIN-ABOVE", "Abstain above")
 REQUIRED = private("REQUIRED", "Required by the criteria")
-CRITERION_SEGMENT = private("CRITERION-SEG", "Segment the criterion is limited to")
+CRITERION = private("CRITERION", "Criterion")
 PREDICTED = private("PREDICTED", "Predicted without reference")
 AGAINST_REFERENCE = private("MEASURED-REF", "Measured against a reference segmentation")
 
@@ -262,8 +261,8 @@ REPORT_CONCEPTS = (
     PrivateConcept(FINDING_CODE, "Stable name of a finding that has no concept of its own."),
     PrivateConcept(OTHER_FINDING, "A finding named by its finding code."),
     PrivateConcept(UNIT_OF_MISSING, "Unit that the value of a finding would have, had it been measured."),
-    PrivateConcept(INTERVAL_LOW, "Lower bound where it cannot be given as a measurement uncertainty."),
-    PrivateConcept(INTERVAL_HIGH, "Upper bound where it cannot be given as a measurement uncertainty."),
+    PrivateConcept(INTERVAL_LOW, "Lower bound of the interval that holds the true value with the stated certainty."),
+    PrivateConcept(INTERVAL_HIGH, "Upper bound of the interval that holds the true value with the stated certainty."),
     PrivateConcept(REJECT_BELOW, "The verdict is reject when the whole interval of the finding is below this."),
     PrivateConcept(REVIEW_BELOW, "The verdict is review when any of the interval is below this."),
     PrivateConcept(REVIEW_ABOVE, "The verdict is review when any of the interval is above this."),
@@ -271,7 +270,7 @@ REPORT_CONCEPTS = (
     PrivateConcept(ABSTAIN_BELOW, "The verdict is not assessable when the value is below this."),
     PrivateConcept(ABSTAIN_ABOVE, "The verdict is not assessable when the value is above this."),
     PrivateConcept(REQUIRED, "Without a value of this finding the verdict is not assessable."),
-    PrivateConcept(CRITERION_SEGMENT, "The criterion judges the finding of this segment only."),
+    PrivateConcept(CRITERION, "Published threshold by which a finding was judged; its bounds lie below it."),
     PrivateConcept(PREDICTED, "Estimated by a model; no reference segmentation of this image was used."),
     PrivateConcept(AGAINST_REFERENCE, "Computed by comparison with a reference segmentation of this image."),
     PrivateConcept(OUTCOMES[Outcome.ACCEPT], "Every criterion is met over the whole interval of its finding."),

@@ -6,8 +6,8 @@ Equal arguments give equal bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import groupby
+from operator import itemgetter
 
 from pydicom.dataset import Dataset
 from pydicom.uid import Comprehensive3DSRStorage
@@ -23,10 +23,11 @@ from dicom_sr.qc_report import PriorDocument, QcReport, SegmentReport, Signature
 from dicom_sr.source import SourceSeries
 from dicom_sr.sr_context import image_library, language, observers, procedure_reported
 from dicom_sr.sr_evaluations import evaluations
-from dicom_sr.sr_findings import finding_item
+from dicom_sr.sr_findings import finding_items
 from dicom_sr.sr_items import Relation
 from dicom_sr.timestamps import datetime_text, in_zone_of
 from dicom_sr.uids import derive_uid
+from dicom_sr.verdict import AssessedFinding
 
 _MEASUREMENT_REPORT = "1500"
 _IMAGE_GROUP = "1501"
@@ -96,7 +97,7 @@ def segmentation_qc_sr(report: QcReport, source: SourceSeries, equipment: Equipm
     if len(set(labels)) != len(labels):
         raise InvalidObject("two segments of the report have the same label")
     groups = [_segment_group(report, segment, source) for segment in report.segments]
-    rest = [finding_item(a, report.pipeline, name_segment=True) for a in report.assessed_of_no_segment()]
+    rest = _finding_items(report, report.assessed_of_no_segment(), name_segment=True)
     return _document(report, source, equipment, groups, rest)
 
 
@@ -177,8 +178,7 @@ def _evidence(report: QcReport, source: SourceSeries) -> Dataset:
     study.ReferencedSeriesSequence = []
     order = {series_uid: place for place, (series_uid, *_) in reversed(list(enumerate([*listed, *stored])))}
     references = sorted(dict.fromkeys([*listed, *stored]), key=lambda reference: order[reference[0]])
-    by_series: Callable[[tuple[str, str, str]], str] = lambda reference: reference[0]  # noqa: E731
-    for series_uid, found in groupby(references, key=by_series):
+    for series_uid, found in groupby(references, key=itemgetter(0)):
         series = Dataset()
         series.SeriesInstanceUID = series_uid
         series.ReferencedSOPSequence = [instance_reference(sop_class, instance) for _, sop_class, instance in found]
@@ -191,7 +191,7 @@ def _image_group(report: QcReport, source: SourceSeries) -> Dataset:
     items = [
         *_group_context(report, "Image quality", tracking_uid),
         sr_items.code(Relation.CONTAINS, codes.FINDING, codes.IMAGE_QUALITY),
-        *(finding_item(a, report.pipeline, name_segment=True) for a in report.verdict.assessed),
+        *_finding_items(report, report.verdict.assessed, name_segment=True),
         sr_items.code(Relation.CONTAINS, codes.QUALITY_STANDARD, codes.INSTITUTIONAL_STANDARD),
     ]
     assessment = codes.IMAGE_ASSESSMENTS.get(report.verdict.outcome)
@@ -218,13 +218,17 @@ def _segment_group(report: QcReport, segment: SegmentReport, source: SourceSerie
             segment_number=segment.segment_number,
         ),
         sr_items.uid_reference(Relation.CONTAINS, codes.SOURCE_SERIES, source.series_instance_uid),
-        *(finding_item(a, report.pipeline, name_segment=False) for a in report.assessed_of(segment)),
+        *_finding_items(report, report.assessed_of(segment), name_segment=False),
     ]
     outcome = report.outcome_of(segment)
     if outcome is not None:
         items.append(sr_items.code(Relation.CONTAINS, codes.VERDICT, codes.OUTCOMES[outcome]))
     items.append(sr_items.text(Relation.CONTAINS, codes.SEGMENT, segment.label))
     return sr_items.container(Relation.CONTAINS, codes.MEASUREMENT_GROUP, items, template=_SEGMENT_GROUP)
+
+
+def _finding_items(report: QcReport, found: tuple[AssessedFinding, ...], *, name_segment: bool) -> list[Dataset]:
+    return [item for a in found for item in finding_items(a, report.pipeline, name_segment=name_segment)]
 
 
 def _group_context(report: QcReport, tracking_id: str, tracking_uid: str) -> list[Dataset]:

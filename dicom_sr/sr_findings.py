@@ -1,17 +1,20 @@
 """Findings as measurements of a report and back: value, interval, algorithm, criterion and what it said (TID 300).
 
-The interval is written as the standard's measurement uncertainty where that is exact, else as private bounds.
+The shape is what PixelMed's validator and dcmqi take: nothing numeric below a measurement. The bounds of an interval
+are measurements of the same concept with a Derivation, right after the finding; the bounds of a criterion lie below
+its text; a finding without a number is a code of CID 42.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from pydicom.dataset import Dataset
 
 from dicom_sr import codes, sr_items
 from dicom_sr.codes import Code
-from dicom_sr.errors import UnreadableObject
 from dicom_sr.finding_codes import finding_code_of, finding_concept
 from dicom_sr.qc_report import PipelineRef
 from dicom_sr.sr_items import Relation
@@ -26,10 +29,16 @@ _BOUNDS = {
     "abstain_below": codes.ABSTAIN_BELOW,
     "abstain_above": codes.ABSTAIN_ABOVE,
 }
+_NON_FINITE = {
+    codes.VALUE_UNKNOWN: None,
+    codes.NOT_A_NUMBER: math.nan,
+    codes.POSITIVE_INFINITY: math.inf,
+    codes.NEGATIVE_INFINITY: -math.inf,
+}
 
 
-def finding_item(assessed: AssessedFinding, pipeline: PipelineRef, *, name_segment: bool) -> Dataset:
-    """Return the NUM item of one finding.
+def finding_items(assessed: AssessedFinding, pipeline: PipelineRef, *, name_segment: bool) -> list[Dataset]:
+    """Return the content items of one finding: itself, then the bounds of its interval.
 
     Parameters
     ----------
@@ -42,59 +51,46 @@ def finding_item(assessed: AssessedFinding, pipeline: PipelineRef, *, name_segme
     """
     finding = assessed.finding
     concept = finding_concept(finding.code)
-    children = []
-    if concept.method is not None:
-        children.append(sr_items.code(Relation.MODIFIER, codes.METHOD, concept.method))
-    if concept.code == codes.OTHER_FINDING:
-        children.append(sr_items.text(Relation.MODIFIER, codes.FINDING_CODE, finding.code))
-    if name_segment and finding.segment:
-        children.append(sr_items.text(Relation.MODIFIER, codes.SEGMENT, finding.segment))
-    if finding.value is None or not math.isfinite(finding.value):
-        children.append(sr_items.code(Relation.MODIFIER, codes.UNIT_OF_MISSING, codes.unit_code(finding.unit)))
-    children += _interval(finding)
+    naming = _naming(finding, name_segment=name_segment)
+    children = list(naming)
     if finding.detail:
         children.append(sr_items.text(Relation.PROPERTY, codes.COMMENT, finding.detail))
     if assessed.criterion is not None and assessed.outcome is not None:
-        children += _criterion(assessed.criterion, assessed.outcome, finding.unit)
+        children.append(_criterion_item(assessed.criterion, assessed.outcome, finding.unit))
     children += [
         sr_items.text(Relation.MODIFIER, codes.ALGORITHM_NAME, pipeline.name),
         sr_items.text(Relation.MODIFIER, codes.ALGORITHM_VERSION, pipeline.version),
         sr_items.text(Relation.MODIFIER, codes.ALGORITHM_PARAMETERS, _STAGE + finding.stage),
     ]
-    return sr_items.number(Relation.CONTAINS, concept.code, finding.value, finding.unit, *children)
+    items = [_value_item(concept.code, finding, children)]
+    for bound, derivation in ((finding.low, codes.INTERVAL_LOW), (finding.high, codes.INTERVAL_HIGH)):
+        if bound is not None and math.isfinite(bound):
+            modifier = sr_items.code(Relation.MODIFIER, codes.DERIVATION, derivation)
+            items.append(sr_items.number(Relation.CONTAINS, concept.code, bound, finding.unit, modifier, *naming))
+    return items
 
 
-def is_finding_item(item: Dataset) -> bool:
-    """Whether a content item is a finding as `finding_item` writes it."""
-    return item.get("ValueType") == "NUM" and _code_of(item) is not None
+def read_findings(items: Iterable[Dataset], segment: str) -> list[AssessedFinding]:
+    """Return the findings among content items, in order; items that are no finding of ours are passed over.
 
-
-def read_finding(item: Dataset, segment: str) -> AssessedFinding:
-    """Return the finding of a NUM item in the group of `segment` (empty: no group).
-
-    Raises
-    ------
-    UnreadableObject
-        If the item is no finding of ours.
+    Parameters
+    ----------
+    items : iterable of pydicom.Dataset
+        Children of a measurement group, or of the evaluations of the whole report.
+    segment : str
+        Segment Label of the group, empty where it has none.
     """
-    code = _code_of(item)
-    if code is None:
-        raise UnreadableObject("a measurement of the report is not a finding of this software")
-    value = sr_items.number_of(item)
-    named = sr_items.text_of(sr_items.child(item, codes.SEGMENT, Relation.MODIFIER))
-    finding = Finding(
-        stage=sr_items.text_of(sr_items.child(item, codes.ALGORITHM_PARAMETERS)).removeprefix(_STAGE),
-        code=code,
-        value=value,
-        unit=_read_unit(item),
-        segment=named or segment,
-        low=_read_bound(item, value, codes.INTERVAL_LOW, codes.LOWER_UNCERTAINTY, -1),
-        high=_read_bound(item, value, codes.INTERVAL_HIGH, codes.UPPER_UNCERTAINTY, 1),
-        detail=sr_items.text_of(sr_items.child(item, codes.COMMENT, Relation.PROPERTY)),
-    )
-    outcome = _read_outcome(item)
-    criterion = None if outcome is None else _read_criterion(item, code)
-    return AssessedFinding(finding=finding, criterion=criterion, outcome=outcome)
+    found: list[AssessedFinding] = []
+    for item in items:
+        code = _code_of(item)
+        if code is None:
+            continue
+        side = sr_items.code_of(sr_items.child(item, codes.DERIVATION, Relation.MODIFIER))
+        if side is None:
+            found.append(_read_finding(item, code, segment))
+        elif found:
+            found[-1] = _with_bound(found[-1], side, sr_items.number_of(item))
+    return found
 
 
 def outcome_of_code(code: Code | None) -> Outcome | None:
@@ -104,47 +100,93 @@ def outcome_of_code(code: Code | None) -> Outcome | None:
     return next((o for o, known in codes.OUTCOMES.items() if sr_items.same_concept(known, code)), None)
 
 
-def _interval(finding: Finding) -> list[Dataset]:
+def bounds_sentence(criterion: Criterion) -> str:
+    """Return the bounds of a criterion for people, for instance ``reject below 0.5, review below 0.7``."""
+    named = [
+        f"{name.replace('_', ' ')} {bound:.6g}"
+        for name in _BOUNDS
+        if (bound := getattr(criterion, name)) is not None
+    ]  # fmt: skip
+    return ", ".join(named) or "must be measurable"
+
+
+def _naming(finding: Finding, *, name_segment: bool) -> list[Dataset]:
+    """Items that say which finding a measurement is, where its concept alone does not."""
+    concept = finding_concept(finding.code)
     found = []
-    sides = (
-        (finding.low, codes.INTERVAL_LOW, codes.LOWER_UNCERTAINTY, -1),
-        (finding.high, codes.INTERVAL_HIGH, codes.UPPER_UNCERTAINTY, 1),
-    )
-    for bound, absolute, relative, sign in sides:
-        if bound is None:
-            continue
-        width = None if finding.value is None else sign * (bound - finding.value)
-        if width is not None and width >= 0 and math.isfinite(width) and _restored(finding.value, width, sign) == bound:
-            found.append(sr_items.number(Relation.PROPERTY, relative, width, finding.unit))
-        else:
-            found.append(sr_items.number(Relation.PROPERTY, absolute, bound, finding.unit))
+    if concept.method is not None:
+        found.append(sr_items.code(Relation.MODIFIER, codes.METHOD, concept.method))
+    if concept.code == codes.OTHER_FINDING:
+        found.append(sr_items.text(Relation.MODIFIER, codes.FINDING_CODE, finding.code))
+    if name_segment and finding.segment:
+        found.append(sr_items.text(Relation.MODIFIER, codes.SEGMENT, finding.segment))
     return found
 
 
-def _restored(value: float | None, width: float, sign: int) -> float | None:
-    return None if value is None else value + sign * width
+def _value_item(concept: Code, finding: Finding, children: list[Dataset]) -> Dataset:
+    value = finding.value
+    if value is not None and math.isfinite(value):
+        return sr_items.number(Relation.CONTAINS, concept, value, finding.unit, *children)
+    unit = sr_items.text(Relation.MODIFIER, codes.UNIT_OF_MISSING, finding.unit)
+    return sr_items.code(Relation.CONTAINS, concept, _code_of_non_finite(value), unit, *children)
 
 
-def _read_bound(item: Dataset, value: float | None, absolute: Code, relative: Code, sign: int) -> float | None:
-    width = sr_items.number_of(sr_items.child(item, relative, Relation.PROPERTY))
-    if width is not None:
-        return _restored(value, width, sign)
-    return sr_items.number_of(sr_items.child(item, absolute, Relation.PROPERTY))
+def _code_of_non_finite(value: float | None) -> Code:
+    if value is None:
+        return codes.VALUE_UNKNOWN
+    if math.isnan(value):
+        return codes.NOT_A_NUMBER
+    return codes.POSITIVE_INFINITY if value > 0 else codes.NEGATIVE_INFINITY
 
 
-def _criterion(criterion: Criterion, outcome: Outcome, unit: str) -> list[Dataset]:
-    items = [sr_items.code(Relation.PROPERTY, codes.CRITERION_OUTCOME, codes.OUTCOMES[outcome])]
+def _criterion_item(criterion: Criterion, outcome: Outcome, unit: str) -> Dataset:
+    children = [sr_items.code(Relation.PROPERTY, codes.CRITERION_OUTCOME, codes.OUTCOMES[outcome])]
     for attribute, name in _BOUNDS.items():
         bound = getattr(criterion, attribute)
-        if bound is not None:
-            items.append(sr_items.number(Relation.PROPERTY, name, bound, unit))
+        if bound is not None and math.isfinite(bound):
+            children.append(sr_items.number(Relation.PROPERTY, name, bound, unit))
     if criterion.required:
-        items.append(sr_items.code(Relation.PROPERTY, codes.REQUIRED, codes.YES))
+        children.append(sr_items.code(Relation.PROPERTY, codes.REQUIRED, codes.YES))
     if criterion.segment:
-        items.append(sr_items.text(Relation.PROPERTY, codes.CRITERION_SEGMENT, criterion.segment))
+        children.append(sr_items.text(Relation.PROPERTY, codes.SEGMENT, criterion.segment))
     if criterion.source:
-        items.append(sr_items.text(Relation.PROPERTY, codes.REFERENCE_AUTHORITY, criterion.source))
-    return items
+        children.append(sr_items.text(Relation.PROPERTY, codes.REFERENCE_AUTHORITY, criterion.source))
+    return sr_items.text(Relation.PROPERTY, codes.CRITERION, bounds_sentence(criterion), *children)
+
+
+def _code_of(item: Dataset) -> str | None:
+    """Return the finding code of a content item, None when it is no finding of ours."""
+    if item.get("ValueType") not in ("NUM", "CODE"):
+        return None
+    name = sr_items.name_of(item)
+    if sr_items.same_concept(name, codes.OTHER_FINDING):
+        return sr_items.text_of(sr_items.child(item, codes.FINDING_CODE, Relation.MODIFIER)) or None
+    return finding_code_of(name, sr_items.code_of(sr_items.child(item, codes.METHOD, Relation.MODIFIER)))
+
+
+def _read_finding(item: Dataset, code: str, segment: str) -> AssessedFinding:
+    named = sr_items.text_of(sr_items.child(item, codes.SEGMENT, Relation.MODIFIER))
+    finding = Finding(
+        stage=sr_items.text_of(sr_items.child(item, codes.ALGORITHM_PARAMETERS)).removeprefix(_STAGE),
+        code=code,
+        value=_read_value(item),
+        unit=sr_items.text_of(sr_items.child(item, codes.UNIT_OF_MISSING)) or sr_items.unit_of(item) or "1",
+        segment=named or segment,
+        detail=sr_items.text_of(sr_items.child(item, codes.COMMENT, Relation.PROPERTY)),
+    )
+    criterion_item = sr_items.child(item, codes.CRITERION, Relation.PROPERTY)
+    if criterion_item is None:
+        return AssessedFinding(finding=finding, criterion=None, outcome=None)
+    outcome = outcome_of_code(sr_items.code_of(sr_items.child(criterion_item, codes.CRITERION_OUTCOME)))
+    return AssessedFinding(finding=finding, criterion=_read_criterion(criterion_item, code), outcome=outcome)
+
+
+def _read_value(item: Dataset) -> float | None:
+    if item.ValueType == "NUM":
+        return sr_items.number_of(item)
+    given = sr_items.code_of(item)
+    known: Mapping[Code, float | None] = _NON_FINITE
+    return next((v for code, v in known.items() if given is not None and sr_items.same_concept(code, given)), None)
 
 
 def _read_criterion(item: Dataset, code: str) -> Criterion:
@@ -154,24 +196,16 @@ def _read_criterion(item: Dataset, code: str) -> Criterion:
     }
     return Criterion(
         code=code,
-        segment=sr_items.text_of(sr_items.child(item, codes.CRITERION_SEGMENT, Relation.PROPERTY)),
+        segment=sr_items.text_of(sr_items.child(item, codes.SEGMENT, Relation.PROPERTY)),
         required=sr_items.child(item, codes.REQUIRED, Relation.PROPERTY) is not None,
         source=sr_items.text_of(sr_items.child(item, codes.REFERENCE_AUTHORITY, Relation.PROPERTY)),
         **bounds,
     )
 
 
-def _read_outcome(item: Dataset) -> Outcome | None:
-    return outcome_of_code(sr_items.code_of(sr_items.child(item, codes.CRITERION_OUTCOME, Relation.PROPERTY)))
-
-
-def _read_unit(item: Dataset) -> str:
-    missing = sr_items.code_of(sr_items.child(item, codes.UNIT_OF_MISSING, Relation.MODIFIER))
-    return missing.value if missing is not None else sr_items.unit_of(item) or "1"
-
-
-def _code_of(item: Dataset) -> str | None:
-    name = sr_items.name_of(item)
-    if sr_items.same_concept(name, codes.OTHER_FINDING):
-        return sr_items.text_of(sr_items.child(item, codes.FINDING_CODE, Relation.MODIFIER)) or None
-    return finding_code_of(name, sr_items.code_of(sr_items.child(item, codes.METHOD, Relation.MODIFIER)))
+def _with_bound(assessed: AssessedFinding, side: Code, bound: float | None) -> AssessedFinding:
+    if sr_items.same_concept(side, codes.INTERVAL_LOW):
+        return replace(assessed, finding=replace(assessed.finding, low=bound))
+    if sr_items.same_concept(side, codes.INTERVAL_HIGH):
+        return replace(assessed, finding=replace(assessed.finding, high=bound))
+    return assessed

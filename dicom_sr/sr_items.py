@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from enum import StrEnum
 
@@ -10,7 +9,7 @@ from pydicom.dataset import Dataset
 from pydicom.valuerep import format_number_as_ds
 
 from dicom_sr.coded_items import code_item, read_code
-from dicom_sr.codes import NEGATIVE_INFINITY, NOT_A_NUMBER, POSITIVE_INFINITY, VALUE_UNKNOWN, Code, unit_code
+from dicom_sr.codes import Code, unit_code
 from dicom_sr.new_object import instance_reference
 from dicom_sr.qc_report import legal_text
 
@@ -57,19 +56,11 @@ def code(relation: Relation, name: Code, value: Code, *children: Dataset) -> Dat
     return item
 
 
-def number(relation: Relation, name: Code, value: float | None, unit: str, *children: Dataset) -> Dataset:
-    """Return a NUM item.
-
-    Floating Point Value keeps the exact number beside the 16 characters of Numeric Value; a value that is absent or
-    not finite has a qualifier of CID 42 instead of a number.
-    """
+def number(relation: Relation, name: Code, value: float, unit: str, *children: Dataset) -> Dataset:
+    """Return a NUM item; Floating Point Value keeps the exact number beside the 16 characters of Numeric Value."""
     item = _item(relation, "NUM", name, children)
-    if value is None or not math.isfinite(value):
-        item.MeasuredValueSequence = []
-        item.NumericValueQualifierCodeSequence = [code_item(_qualifier(value))]
-        return item
     measured = Dataset()
-    measured.NumericValue = format_number_as_ds(float(value))
+    measured.NumericValue = _decimal(value)
     measured.FloatingPointValue = float(value)
     measured.MeasurementUnitsCodeSequence = [code_item(unit_code(unit))]
     item.MeasuredValueSequence = [measured]
@@ -149,14 +140,11 @@ def code_of(item: Dataset | None) -> Code | None:
 
 def number_of(item: Dataset | None) -> float | None:
     """Return the value of a NUM item, exact where it has a Floating Point Value; None when it has no number."""
-    if item is None:
-        return None
-    measured = item.get("MeasuredValueSequence", None)
+    measured = item.get("MeasuredValueSequence", None) if item is not None else None
     if not measured:
-        return _unmeasured(item)
+        return None
     exact = measured[0].get("FloatingPointValue", None)
-    value = float(measured[0].NumericValue) if exact is None else float(exact)
-    return value
+    return float(measured[0].NumericValue) if exact is None else float(exact)
 
 
 def unit_of(item: Dataset) -> str:
@@ -182,20 +170,11 @@ def _item(relation: Relation, value_type: str, name: Code | None, children: Iter
     return item
 
 
+def _decimal(value: float) -> str:
+    """Return the shortest exact decimal where it fits the 16 characters of DS, else the nearest that does."""
+    exact = str(int(value)) if float(value).is_integer() and abs(value) < 1e15 else repr(float(value))
+    return exact if len(exact) <= 16 else str(format_number_as_ds(float(value)))
+
+
 def _is_named(item: Dataset, name: Code) -> bool:
     return same_concept(name_of(item), name)
-
-
-def _qualifier(value: float | None) -> Code:
-    if value is None:
-        return VALUE_UNKNOWN
-    if math.isnan(value):
-        return NOT_A_NUMBER
-    return POSITIVE_INFINITY if value > 0 else NEGATIVE_INFINITY
-
-
-def _unmeasured(item: Dataset) -> float | None:
-    qualifiers = item.get("NumericValueQualifierCodeSequence", None)
-    value = read_code(qualifiers[0]).value if qualifiers else ""
-    known = {NOT_A_NUMBER.value: math.nan, POSITIVE_INFINITY.value: math.inf, NEGATIVE_INFINITY.value: -math.inf}
-    return known.get(value)

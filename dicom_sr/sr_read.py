@@ -12,7 +12,7 @@ from dicom_sr import sr_evaluations as evaluations
 from dicom_sr.codes import Code
 from dicom_sr.errors import UnreadableObject
 from dicom_sr.qc_report import ContentQualification, PriorDocument, QcReport, SegmentReport, Signature
-from dicom_sr.sr_findings import is_finding_item, read_finding
+from dicom_sr.sr_findings import read_findings
 from dicom_sr.timestamps import read_datetime
 from dicom_sr.verdict import AssessedFinding, Verdict
 
@@ -31,9 +31,7 @@ def read_qc_sr(ds: Dataset) -> QcReport:
     if whole is None:
         raise UnreadableObject("the report has no qualitative evaluations, so it is not one of this software")
     segments, assessed = _read_groups(ds)
-    for item in whole.ContentSequence:
-        if is_finding_item(item):
-            assessed.append(read_finding(item, ""))
+    assessed += read_findings(whole.ContentSequence, "")
     return QcReport(
         sop_instance_uid=_require(ds, "SOPInstanceUID"),
         series_instance_uid=_require(ds, "SeriesInstanceUID"),
@@ -88,7 +86,7 @@ def _read_groups(ds: Dataset) -> tuple[list[SegmentReport], list[AssessedFinding
         if segment is not None:
             segments.append(segment)
         label = "" if segment is None else segment.label
-        assessed += [read_finding(item, label) for item in group.ContentSequence if is_finding_item(item)]
+        assessed += read_findings(group.ContentSequence, label)
     return segments, assessed
 
 
