@@ -126,21 +126,16 @@ class InlineDispatcher:
         Data folder, for the host.
     version : str
         Version of the gateway, for the host.
-    log_form : str
-        How the host logs, a `gateway.logs.LogForm`.
     on_settled : callable
         Called after each stage run, for instance to wake delivery; must not block.
     """
 
-    def __init__(
-        self, env: Environment, data: Path, *, version: str, log_form: str, on_settled: Callable[[], None]
-    ) -> None:
+    def __init__(self, env: Environment, data: Path, *, version: str, on_settled: Callable[[], None]) -> None:
         self._env = env
         self._hello: dict[str, object] = {
             "config": env.config.model_dump_json(),
             "data": str(data),
             "version": version,
-            "log_form": log_form,
         }
         self._on_settled = on_settled
         self._wake = threading.Event()

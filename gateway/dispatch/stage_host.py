@@ -29,7 +29,7 @@ def main() -> int:
     os.dup2(2, 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     hello = json.loads(sys.stdin.readline())
-    logs.configure(form=logs.LogForm(hello["log_form"]))
+    logs.configure()
     config = Config.model_validate_json(hello["config"])
     env = build_environment(config, Path(hello["data"]), version=str(hello["version"]))
     import torch

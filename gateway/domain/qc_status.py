@@ -34,6 +34,9 @@ LEGAL_STATES: dict[QcStatus, frozenset[CaseState]] = {
 #: Decisions that need a reason in the comment.
 NEEDS_REASON = frozenset({Q.QUARANTINED, Q.FAIL})
 
+#: Decisions that end an iteration and so are written into a signed report.
+SIGNED = frozenset({Q.PASS, Q.PASS_WITH_EDITS, Q.FAIL})
+
 _EVENTS: dict[QcStatus, CaseEvent] = {
     Q.PASS: CaseEvent.SIGNED_OFF,
     Q.PASS_WITH_EDITS: CaseEvent.SIGNED_OFF,

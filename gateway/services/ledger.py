@@ -125,6 +125,18 @@ def add_findings(session: Session, run: StageRun, findings: Iterable[Finding], c
     session.flush()
 
 
+def current_output_uids(session: Session, case: Case) -> frozenset[str]:
+    """Return the SOP Instance UIDs of the outputs current in a case's iteration."""
+    rows = session.exec(
+        select(IterationOutput.sop_instance_uid).where(
+            IterationOutput.case_id == case.id,
+            IterationOutput.generation == case.generation,
+            IterationOutput.iteration == case.iteration,
+        )
+    )
+    return frozenset(rows.all())
+
+
 def forget_output(session: Session, run: StageRun, sop_instance_uid: str) -> None:
     """Take an output off the current ones of a run's iteration; the output itself stays on record."""
     row = session.get(IterationOutput, (run.case_id, run.generation, run.iteration, sop_instance_uid))

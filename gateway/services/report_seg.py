@@ -41,7 +41,12 @@ def seg_outputs(
 
 def tracking_of(context: ReportContext, label: str) -> tuple[str, str]:
     """Return Tracking ID and UID of a segment: the same in every iteration of a case."""
-    return f"{context.case.id} {label}", derive_uid("tracking", context.case.id, label)
+    return tracking_of_case(context.case.id, label)
+
+
+def tracking_of_case(case_id: str, label: str) -> tuple[str, str]:
+    """Return Tracking ID and UID of a segment of a case."""
+    return f"{case_id} {label}", derive_uid("tracking", case_id, label)
 
 
 def equipment_for(env: Environment, context: ReportContext) -> Equipment:

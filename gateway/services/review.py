@@ -8,10 +8,9 @@ from sqlmodel import Session, col, select
 
 from gateway.domain.case import CaseState, next_state
 from gateway.domain.errors import NotFound
-from gateway.domain.qc_status import QcStatus, event_of
+from gateway.domain.qc_status import SIGNED, QcStatus, event_of
 from gateway.domain.stage_run import StageRunState
 from gateway.services import ledger
-from gateway.services.sign_off import SIGNED
 from gateway.store import audit
 from gateway.store.database import Database
 from gateway.store.tables import Case, StageRun

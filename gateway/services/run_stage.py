@@ -6,13 +6,11 @@ import json
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
-from pathlib import Path
 
 import structlog
 
-from dicom_sr.errors import DicomObjectError, UndecodablePixels
+from dicom_sr.errors import DicomObjectError
 from dicom_sr.segmentation import Segmentation
-from dicom_sr.series import load_volume, read_series
 from dicom_sr.source import SourceSeries
 from dicom_sr.verdict import Finding
 from dicom_sr.volume import Volume
@@ -22,6 +20,7 @@ from gateway.domain.pipeline import Stage, StageKind
 from gateway.services import ledger
 from gateway.services.claim import Claim, Completion, claim, complete, refuse
 from gateway.services.environment import Environment
+from gateway.services.load_series import load_series
 from gateway.services.report import make_report
 from gateway.services.sign_off import make_sign_off
 from gateway.services.stage_work import WORK, StageInputs, StageOutputs, WarmModels
@@ -156,17 +155,6 @@ class StageRunner:
             content = canonical_json({label: list(slices) for label, slices in outputs.worst_slices.items()})
             published[ledger.WORST_SLICES] = (self._env.blobs.put(content), digest_of(json.loads(content)))
         return published
-
-
-def load_series(files: list[Path]) -> tuple[SourceSeries, Volume | None]:
-    """Read a series and its volume; the volume is None when defects or undecodable pixels leave none."""
-    series = read_series(files)
-    if series.grid is None:
-        return series, None
-    try:
-        return series, load_volume(series, files)
-    except UndecodablePixels:
-        return series.with_undecodable_pixels(), None
 
 
 def _where(error: BaseException) -> str:

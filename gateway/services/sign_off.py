@@ -10,7 +10,6 @@ from dicom_sr.codes import ROLE_RESULTS_QC
 from dicom_sr.qc_report import Signature
 from dicom_sr.source import SourceSeries
 from gateway.domain.pipeline import OutputKind
-from gateway.domain.qc_status import QcStatus
 from gateway.services import ledger
 from gateway.services.draft import Draft, record_outputs
 from gateway.services.environment import Environment
@@ -19,9 +18,6 @@ from gateway.services.report_context import current_outputs, gather
 from gateway.services.report_documents import Decision, signed_report
 from gateway.store import audit
 from gateway.store.tables import Case, Iteration, Output, StageRun
-
-#: Decisions that end the iteration and so are written into a signed report.
-SIGNED = frozenset({QcStatus.PASS, QcStatus.PASS_WITH_EDITS, QcStatus.FAIL})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
