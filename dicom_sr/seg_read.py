@@ -44,6 +44,8 @@ __all__ = [
 
 #: Frames per (segment, plane) beyond which an object is refused before anything is decoded.
 _MAX_REPEATS = 4
+#: Segment Number (0062,0004) is an unsigned 16-bit value.
+MAX_SEGMENT_NUMBER = 65535
 
 
 class SegWarningCode(StrEnum):
@@ -146,14 +148,14 @@ class SegContent:
         layer_of = []
         for segment in schema:
             number = number_of.get(segment.label)
-            patches = () if number is None else self._patches(number)
+            patches = [] if number is None else self._patches(number)
             layer_of.append(packer.add(segment.number, patches))
         return Segmentation(grid=self.grid, segments=tuple(schema), layers=packer.layers(), layer_of=tuple(layer_of))
 
     def _renumbered(self, schema: Sequence[Segment], number_of: Mapping[str, int]) -> Segmentation:
-        table = np.zeros(65536, np.uint16)
+        table = np.zeros(MAX_SEGMENT_NUMBER + 1, np.uint16)
         for segment in schema:
-            if segment.label in number_of:
+            if number_of.get(segment.label) in self.layers_of:
                 table[number_of[segment.label]] = segment.number
         same = all(table[number] == number for number in self.layers_of)
         layers = self.layers if same else np.take(table, self.layers)
@@ -163,7 +165,7 @@ class SegContent:
         patches = []
         for z in range(self.grid.shape[0]):
             mask = np.zeros(self.grid.shape[1:], np.bool_)
-            for layer in self.layers_of[number]:
+            for layer in self.layers_of.get(number, ()):
                 mask |= self.layers[layer, z] == number
             patch = patch_of_plane(z, mask)
             if patch is not None:
@@ -225,7 +227,8 @@ class _Reading:
         self._pixels = pixels
         self._warnings: Counter[SegWarningCode] = Counter()
         self._conflicts: Counter[SegConflictCode] = Counter()
-        self._declared = frozenset(segment.number for segment in header.foreground if 0 < segment.number <= 65535)
+        numbers = {segment.number for segment in header.foreground}
+        self._declared = frozenset(number for number in numbers if 0 < number <= MAX_SEGMENT_NUMBER)
 
     def content(self) -> SegContent:
         """Read everything."""
@@ -255,6 +258,8 @@ class _Reading:
         self._warnings[SegWarningCode.UNPACKED_BITS] += self._pixels.unpacked_bits
         self._warnings[SegWarningCode.BACKGROUND_SEGMENT] += numbers[0]
         self._warnings[SegWarningCode.THRESHOLDED] += header.kind is SegKind.FRACTIONAL
+        unusable = sum(count for number, count in numbers.items() if not 0 <= number <= MAX_SEGMENT_NUMBER)
+        self._conflicts[SegConflictCode.UNDECLARED_SEGMENT] += unusable
         self._conflicts[SegConflictCode.DOUBLED_SEGMENT_NUMBER] += sum(n > 1 for n in numbers.values())
 
     def _look_at_places(self, placement: Placement) -> None:
