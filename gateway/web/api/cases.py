@@ -1,0 +1,205 @@
+"""Cases: worklist, one case in full, a person's decision, edits, the results bundle."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Annotated, BinaryIO
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+
+from gateway.domain.errors import UnacceptableInstance
+from gateway.domain.instance import SEGMENTATION_CLASSES
+from gateway.domain.qc_status import QcStatus
+from gateway.services import bundle, case_record, worklist
+from gateway.services.case_record import CaseRecord
+from gateway.services.edit_outcome import EditOutcome, EditResult, edit_outcome
+from gateway.services.record_transfer import Transfer
+from gateway.services.worklist import CasePage, Counts
+from gateway.web.case_query import CaseQuery
+from gateway.web.intake import peek, spooled
+from gateway.web.problems import BadRequest, UnsupportedMedia
+from gateway.web.request import Decider, Operator, Provided, Sender, Taker, Viewer
+from gateway.web.services import Services
+
+router = APIRouter(prefix="/api/v1/cases", tags=["cases"])
+
+#: How often the outcome of an uploaded edit is looked for, seconds.
+_LOOK_S = 0.1
+_CHUNK = 1 << 18
+
+
+class Decision(BaseModel):
+    """A person's decision."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    qc_status: QcStatus
+    comment: str = Field(default="", max_length=10_000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EditAnswer:
+    """What became of an uploaded edit, as far as it is known; `received` is NEW, DUPLICATE or CONFLICT."""
+
+    received: str
+    sop_instance_uid: str
+    case_id: str
+    outcome: EditOutcome
+    stage: str
+    iteration: int | None
+    hold_id: int | None
+    reasons: tuple[worklist.Explained, ...]
+
+
+@router.get("", operation_id="list_cases")
+def list_cases(services: Provided, _: Viewer, query: Annotated[CaseQuery, Query()]) -> CasePage:
+    """Return the worklist, newest change first; pass `next_cursor` back as `cursor` for the next page."""
+    return worklist.list_cases(services.database, query.to_filter(), limit=query.limit, cursor=query.cursor)
+
+
+@router.get("/counts", operation_id="count_cases")
+def count_cases(services: Provided, _: Viewer) -> Counts:
+    """Count cases by state, open holds and dead deliveries."""
+    return worklist.counts(services.database)
+
+
+@router.get("/{case_id}", operation_id="get_case")
+def get_case(services: Provided, _: Viewer, case_id: str) -> CaseRecord:
+    """Return one case in full."""
+    return case_record.case_record(services.database, case_id)
+
+
+@router.post("/{case_id}/qc", operation_id="decide_case")
+def decide_case(services: Provided, caller: Decider, case_id: str, decision: Decision) -> CaseRecord:
+    """Record a person's decision; 409 when it is not legal now, and then nothing is changed."""
+    services.decide(
+        case_id=case_id,
+        decision=decision.qc_status,
+        comment=decision.comment,
+        actor=caller.name,
+        at=services.clock(),
+    )
+    return case_record.case_record(services.database, case_id)
+
+
+@router.post("/{case_id}/retry", operation_id="retry_case")
+def retry_case(services: Provided, caller: Operator, case_id: str) -> CaseRecord:
+    """Run the stuck stages of a held case again."""
+    services.retry_case(case_id=case_id, actor=caller.name, at=services.clock())
+    return case_record.case_record(services.database, case_id)
+
+
+@router.post(
+    "/{case_id}/edits",
+    operation_id="upload_edit",
+    responses={202: {"description": "Kept; held for a person, or its outcome is not known yet."}},
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/dicom": {"schema": {"type": "string", "format": "binary"}},
+                "multipart/form-data": {
+                    "schema": {"type": "object", "properties": {"file": {"type": "string", "format": "binary"}}}
+                },
+            },
+        }
+    },
+)
+async def upload_edit(
+    services: Provided, caller: Sender, case_id: str, request: Request, response: Response
+) -> EditAnswer:
+    """Take an edited SEG for this case; answers when it was accepted, held or ignored, or after a bounded wait."""
+    await run_in_threadpool(case_record.require_case, services.database, case_id)
+    async with spooled(services, await _body(request)) as path:
+        header = await run_in_threadpool(peek, path)
+        if header.sop_class_uid not in SEGMENTATION_CLASSES:
+            raise UnacceptableInstance("this is not a DICOM segmentation object", code="NOT_A_SEGMENTATION")
+        transfer = Transfer(sender=caller.name, door="upload")
+        received = await run_in_threadpool(
+            services.receiver.receive, path, door="upload", sender=caller.name, case_hint=case_id
+        )
+        transfer.add(received)
+        await run_in_threadpool(services.receiver.transfer_ended, transfer, ended="released")
+    result = await _outcome(services, received.sop_instance_uid, is_conflict=received.outcome == "CONFLICT")
+    if result.outcome in (EditOutcome.HELD, EditOutcome.PENDING):
+        response.status_code = 202
+    return EditAnswer(
+        received=received.outcome,
+        sop_instance_uid=received.sop_instance_uid,
+        case_id=result.case_id or case_id,
+        outcome=result.outcome,
+        stage=result.stage,
+        iteration=result.iteration,
+        hold_id=result.hold_id,
+        reasons=result.reasons,
+    )
+
+
+@router.get(
+    "/{case_id}/bundle",
+    operation_id="take_bundle",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"application/zip": {}}}},
+)
+def take_bundle(services: Provided, caller: Taker, case_id: str) -> StreamingResponse:
+    """Return every output in one zip with manifest and hashes; the caller becomes the QC assignee."""
+    target = tempfile.TemporaryFile(dir=services.scratch)  # noqa: SIM115 - closed when it was sent
+    try:
+        bundle.write_bundle(
+            services.database, services.blobs, target, case_id=case_id, taker=caller.name, at=services.clock()
+        )
+    except BaseException:
+        target.close()
+        raise
+    length = target.tell()
+    target.seek(0)
+    return StreamingResponse(
+        _chunks(target),
+        media_type="application/zip",
+        headers={
+            "Content-Length": str(length),
+            "Content-Disposition": f'attachment; filename="overread-{case_id}.zip"',
+        },
+    )
+
+
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        while chunk := file.read(_CHUNK):
+            yield chunk
+
+
+async def _body(request: Request) -> AsyncIterator[bytes]:
+    """Return the bytes of the one file of a request, raw or as a form's file."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind in ("application/dicom", "application/octet-stream", ""):
+        return request.stream()
+    if kind != "multipart/form-data":
+        raise UnsupportedMedia("send application/dicom, or multipart/form-data with one file")
+    form = await request.form(max_files=1)
+    files = [value for value in form.values() if isinstance(value, UploadFile)]
+    if not files:
+        raise BadRequest("the form holds no file")
+    return _read(files[0])
+
+
+async def _read(file: UploadFile) -> AsyncIterator[bytes]:
+    while chunk := await file.read(1 << 20):
+        yield chunk
+
+
+async def _outcome(services: Services, sop_instance_uid: str, *, is_conflict: bool) -> EditResult:
+    waited = 0.0
+    while True:
+        result = await run_in_threadpool(edit_outcome, services.database, sop_instance_uid, is_conflict=is_conflict)
+        if result.outcome is not EditOutcome.PENDING or waited >= services.edit_wait_s:
+            return result
+        await asyncio.sleep(_LOOK_S)
+        waited += _LOOK_S

@@ -1,0 +1,54 @@
+"""What an operator reads and does: deliveries and their retry, the audit trail and its check."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query
+
+from gateway.services import registers
+from gateway.services.registers import AuditRow, ChainCheck, DeliveryRow
+from gateway.web.request import Operator, Provided, Viewer
+
+router = APIRouter(prefix="/api/v1", tags=["operations"])
+
+
+@router.get("/deliveries", operation_id="list_deliveries")
+def list_deliveries(
+    services: Provided,
+    _: Viewer,
+    state: Literal["PENDING", "SENT", "DELIVERED", "DEAD", ""] = "",
+    destination: str = "",
+    case_id: str = "",
+    limit: Annotated[int, Query(ge=1, le=500)] = 200,
+) -> tuple[DeliveryRow, ...]:
+    """Return deliveries, newest first."""
+    return registers.list_deliveries(
+        services.database, state=state, destination=destination, case_id=case_id, limit=limit
+    )
+
+
+@router.post("/deliveries/{delivery_id}/retry", operation_id="retry_delivery")
+def retry_delivery(services: Provided, caller: Operator, delivery_id: int) -> DeliveryRow:
+    """Send a dead or waiting delivery again now; deterministic UIDs make that harmless."""
+    services.retry_delivery(delivery_id=delivery_id, actor=caller.name, at=services.clock())
+    return registers.find_delivery(services.database, delivery_id)
+
+
+@router.get("/audit", operation_id="list_audit")
+def list_audit(
+    services: Provided,
+    _: Viewer,
+    case_id: str = "",
+    action: str = "",
+    before: Annotated[int, Query(ge=0)] = 0,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+) -> tuple[AuditRow, ...]:
+    """Return audit events, newest first; pass the last id as `before` for the next page."""
+    return registers.list_audit(services.database, case_id=case_id, action=action, before=before, limit=limit)
+
+
+@router.get("/audit/verify", operation_id="verify_audit")
+def verify_audit(services: Provided, _: Viewer) -> ChainCheck:
+    """Check every link of the audit chain."""
+    return registers.check_chain(services.database)

@@ -1,0 +1,201 @@
+"""Bring uploaded files to the receiver: DICOM files as they are, zip archives member by member, within bounds."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import mmap
+import tempfile
+import zipfile
+import zlib
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from starlette.concurrency import run_in_threadpool
+
+from gateway.domain.errors import GatewayError, StorageFull, StorageUnavailable, UnacceptableInstance
+from gateway.services.arrival import Received
+from gateway.services.part10 import file_layout
+from gateway.services.received_header import ReceivedHeader, read_header
+from gateway.services.record_transfer import Transfer
+from gateway.web.problems import TooLarge
+from gateway.web.services import Services
+
+_CHUNK = 1 << 20
+_MB = 1_000_000
+_ZIP_START = b"PK\x03\x04"
+#: Members a zip may have.
+MAXIMUM_MEMBERS = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """What became of one uploaded file or zip member; `position` counts from 0 over all of them.
+
+    `outcome` is NEW, DUPLICATE, CONFLICT or REFUSED; then `code` and `detail` say why. File names are not repeated:
+    they often hold a patient's name.
+    """
+
+    position: int
+    outcome: str
+    sop_instance_uid: str = ""
+    study_instance_uid: str = ""
+    kind: str = ""
+    code: str = ""
+    detail: str = ""
+
+
+def peek(path: Path) -> ReceivedHeader:
+    """Read what a DICOM file says about itself, without keeping it.
+
+    Raises
+    ------
+    UnacceptableInstance
+        If it is not a whole DICOM file.
+    """
+    with path.open("rb") as file:
+        if path.stat().st_size == 0:
+            raise UnacceptableInstance("the file is empty", code="UNREADABLE")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as view:
+            layout = file_layout(view)
+            with view[layout.dataset_offset :] as dataset:
+                return read_header(dataset, layout.transfer_syntax_uid)
+
+
+@contextlib.asynccontextmanager
+async def spooled(services: Services, chunks: AsyncIterator[bytes]) -> AsyncIterator[Path]:
+    """Write a request body to a temporary file and yield its path; it is gone afterwards.
+
+    Raises
+    ------
+    TooLarge
+        If it is larger than ``node.maximum_object_mb``.
+    """
+    with _scratch_file(services) as file:
+        size, limit = 0, services.config.node.maximum_object_mb * _MB
+        async for chunk in chunks:
+            size += len(chunk)
+            if size > limit:
+                raise TooLarge(f"more than {limit // _MB} MB (node.maximum_object_mb)")
+            with _named_errors():
+                await run_in_threadpool(file.write, chunk)
+        with _named_errors():
+            file.flush()
+        yield Path(file.name)
+
+
+def take_in(services: Services, files: Iterator[BinaryIO], *, door: str, sender: str) -> tuple[Upload, ...]:
+    """Hand every file to the receiver, and the members of every zip.
+
+    Raises
+    ------
+    StorageFull, StorageUnavailable
+        If nothing more can be kept; what was received before stays.
+    """
+    transfer = Transfer(sender=sender, door=door)
+    results: list[Upload] = []
+    try:
+        for file in files:
+            for content in _contents(services, file):
+                results.append(_take_one(services, transfer, content, len(results)))
+    finally:
+        services.receiver.transfer_ended(transfer, ended="released")
+    return tuple(results)
+
+
+def _take_one(services: Services, transfer: Transfer, content: Path | UnacceptableInstance, position: int) -> Upload:
+    try:
+        if isinstance(content, UnacceptableInstance):
+            raise content
+        received = services.receiver.receive(content, door=transfer.door, sender=transfer.sender)
+    except (StorageFull, StorageUnavailable):
+        raise
+    except GatewayError as error:
+        transfer.add_refused()
+        return Upload(position=position, outcome="REFUSED", code=error.code, detail=error.detail)
+    transfer.add(received)
+    return as_upload(received, position)
+
+
+def as_upload(received: Received, position: int) -> Upload:
+    """Return what became of a received instance."""
+    return Upload(
+        position=position,
+        outcome=received.outcome,
+        sop_instance_uid=received.sop_instance_uid,
+        study_instance_uid=received.study_instance_uid,
+        kind=received.kind,
+    )
+
+
+def _contents(services: Services, file: BinaryIO) -> Iterator[Path | UnacceptableInstance]:
+    start = file.read(4)
+    file.seek(0)
+    if start == _ZIP_START:
+        yield from _members(services, file)
+    else:
+        with _copied(services, file) as path:
+            yield path
+
+
+def _members(services: Services, file: BinaryIO) -> Iterator[Path | UnacceptableInstance]:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = [member for member in archive.infolist() if not member.is_dir()]
+            if len(members) > MAXIMUM_MEMBERS:
+                yield UnacceptableInstance(f"the zip has more than {MAXIMUM_MEMBERS} members", code="TOO_LARGE")
+                return
+            for member in members:
+                yield from _member(services, archive, member)
+    except (zipfile.BadZipFile, NotImplementedError, EOFError):
+        yield UnacceptableInstance("the zip archive is damaged", code="UNREADABLE")
+
+
+def _member(
+    services: Services, archive: zipfile.ZipFile, member: zipfile.ZipInfo
+) -> Iterator[Path | UnacceptableInstance]:
+    try:
+        with archive.open(member) as content, _copied(services, content) as path:  # type: ignore[arg-type]
+            yield path
+    except UnacceptableInstance as error:
+        yield error
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError):
+        yield UnacceptableInstance("a member of the zip is damaged, encrypted or packed unusually", code="UNREADABLE")
+
+
+@contextlib.contextmanager
+def _copied(services: Services, content: BinaryIO) -> Iterator[Path]:
+    """Copy to a file of our own; a size announced in a zip is not believed, the bytes are counted."""
+    limit = services.config.node.maximum_object_mb * _MB
+    with _scratch_file(services) as file:
+        size = 0
+        while chunk := content.read(_CHUNK):
+            size += len(chunk)
+            if size > limit:
+                raise UnacceptableInstance(f"larger than {limit // _MB} MB (node.maximum_object_mb)", code="TOO_LARGE")
+            with _named_errors():
+                file.write(chunk)
+        with _named_errors():
+            file.flush()
+        yield Path(file.name)
+
+
+@contextlib.contextmanager
+def _scratch_file(services: Services) -> Iterator[tempfile._TemporaryFileWrapper[bytes]]:
+    with _named_errors():
+        services.scratch.mkdir(parents=True, exist_ok=True)
+        file = tempfile.NamedTemporaryFile(dir=services.scratch)  # noqa: SIM115 - closed below; only its making is named
+    with contextlib.closing(file):
+        yield file
+
+
+@contextlib.contextmanager
+def _named_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFull("the disk that holds the data folder is full: free some space") from None
+        raise StorageUnavailable("the folder for uploads cannot be used") from error

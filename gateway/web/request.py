@@ -1,0 +1,55 @@
+"""What every route takes from its request: the services, the caller, the request id."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from gateway.web.access import Identity, Permission
+from gateway.web.events import EventFeed
+from gateway.web.problems import NotSignedIn
+from gateway.web.services import Services
+
+
+def services_of(request: Request) -> Services:
+    """Return the services of the running application."""
+    services = request.app.state.services
+    assert isinstance(services, Services)
+    return services
+
+
+def feed_of(request: Request) -> EventFeed:
+    """Return the event feed of the running application."""
+    feed = request.app.state.feed
+    assert isinstance(feed, EventFeed)
+    return feed
+
+
+def request_id_of(request: Request) -> str:
+    """Return the id of this request."""
+    return str(request.state.request_id)
+
+
+def require(permission: Permission) -> Callable[[Request], Identity]:
+    """Return a dependency that gives the caller when they have `permission`."""
+
+    def caller(request: Request) -> Identity:
+        identity = request.state.identity
+        if not isinstance(identity, Identity):
+            raise NotSignedIn("a bearer token or a sign-in is needed")
+        identity.require(permission)
+        return identity
+
+    return caller
+
+
+Provided = Annotated[Services, Depends(services_of)]
+Feed = Annotated[EventFeed, Depends(feed_of)]
+Viewer = Annotated[Identity, Depends(require(Permission.READ))]
+Taker = Annotated[Identity, Depends(require(Permission.TAKE))]
+Sender = Annotated[Identity, Depends(require(Permission.SEND))]
+Decider = Annotated[Identity, Depends(require(Permission.DECIDE))]
+Resolver = Annotated[Identity, Depends(require(Permission.RESOLVE))]
+Operator = Annotated[Identity, Depends(require(Permission.OPERATE))]

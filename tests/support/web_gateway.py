@@ -1,0 +1,145 @@
+"""A web application on a real database, blobs and receiver, with stand-ins for what the stage engine would do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from fastapi.testclient import TestClient
+
+from dicom_sr.volume import Volume
+from gateway.config import Config
+from gateway.domain.case import next_state
+from gateway.domain.errors import IllegalTransition, NotFound
+from gateway.domain.qc_status import QcStatus, event_of
+from gateway.services.arrival import Received
+from gateway.services.picture_cache import PictureCache
+from gateway.services.pictures import Pictures
+from gateway.services.receive import Receiver
+from gateway.store import audit
+from gateway.store.blobs import BlobStore
+from gateway.store.database import Database
+from gateway.store.tables import Case, Delivery, Hold
+from gateway.web.application import create_app
+from gateway.web.services import NodeFacts, Services
+from tests.support.seed import NOW, Seed, make_volume
+
+
+@dataclass(kw_only=True)
+class Bench:
+    """A web application and what it stands on.
+
+    `new` collects what the receiver announced; `facts` and `not_ready` are what the node says of itself.
+    """
+
+    folder: Path
+    config: Config = field(default_factory=Config)
+    new: list[Received] = field(default_factory=list)
+    facts: NodeFacts = field(default_factory=NodeFacts)
+    not_ready: tuple[str, ...] = ()
+    now: datetime = NOW
+
+    def __post_init__(self) -> None:
+        self.blobs = BlobStore(self.folder / "blobs")
+        self.database = Database.in_folder(self.folder)
+        self.seed = Seed.on(self.database, self.blobs, self.now)
+        self.services = Services(
+            config=self.config,
+            database=self.database,
+            blobs=self.blobs,
+            clock=self.clock,
+            version="0.1.0",
+            scratch=self.folder / "scratch",
+            pictures=Pictures(self.database, self.blobs, _load_volume, PictureCache(self.folder / "pictures")),
+            receiver=Receiver(self.database, self.blobs, self.clock, 0, self.new.append),
+            decide=self._decide,
+            resolve_hold=self._resolve_hold,
+            retry_delivery=self._retry_delivery,
+            retry_case=self._retry_case,
+            node=lambda: self.facts,
+            not_ready=lambda: self.not_ready,
+            edit_wait_s=0.3,
+            event_poll_s=0.02,
+        )
+        self.services.scratch.mkdir(exist_ok=True)
+        self.app = create_app(self.services)
+
+    def clock(self) -> datetime:
+        """The time stands still unless a test moves it."""
+        self.now += timedelta(microseconds=1)
+        return self.now
+
+    def client(self, **headers: str) -> TestClient:
+        """A client on this machine."""
+        return TestClient(
+            self.app,
+            base_url="http://127.0.0.1:8080",
+            client=("127.0.0.1", 50000),
+            headers=headers,
+            raise_server_exceptions=False,
+            follow_redirects=False,
+        )
+
+    def close(self) -> None:
+        """Give the database back."""
+        self.database.close()
+
+    def _decide(self, *, case_id: str, decision: QcStatus, comment: str, actor: str, at: datetime) -> None:
+        with self.database.write() as session:
+            case = session.get(Case, case_id)
+            if case is None:
+                raise NotFound("there is no case with this id")
+            event = event_of(decision, state=case.state, iteration=case.iteration, comment=comment)
+            case.state = next_state(case.state, event)
+            case.qc_status, case.qc_comment, case.changed_at = decision, comment, at
+            session.add(case)
+            audit.append(session, at=at, actor=actor, action="QC_DECIDED", case_id=case_id, detail={"after": decision})
+
+    def _resolve_hold(
+        self,
+        *,
+        hold_id: int,
+        action: str,
+        case_id: str | None,
+        stage: str | None,
+        reason: str,
+        actor: str,
+        at: datetime,
+    ) -> None:
+        with self.database.write() as session:
+            hold = session.get(Hold, hold_id)
+            if hold is None:
+                raise NotFound("there is no held object with this id")
+            if hold.state != "OPEN":
+                raise IllegalTransition("this held object was resolved before")
+            if not reason.strip():
+                raise IllegalTransition("a reason is needed")
+            hold.state = "ACCEPTED" if action == "accept" else "DISCARDED"
+            hold.case_id, hold.stage = case_id or hold.case_id, stage or hold.stage
+            hold.resolved_at, hold.resolved_by, hold.resolution_reason = at, actor, reason
+            session.add(hold)
+
+    def _retry_delivery(self, *, delivery_id: int, actor: str, at: datetime) -> None:
+        with self.database.write() as session:
+            delivery = session.get(Delivery, delivery_id)
+            if delivery is None:
+                raise NotFound("there is no delivery with this id")
+            if delivery.state == "DELIVERED":
+                raise IllegalTransition("it was delivered")
+            delivery.state, delivery.due_at, delivery.attempts = "PENDING", at, 0
+            session.add(delivery)
+            audit.append(session, at=at, actor=actor, action="DELIVERY_RETRIED", case_id=delivery.case_id)
+
+    def _retry_case(self, *, case_id: str, actor: str, at: datetime) -> None:
+        with self.database.write() as session:
+            case = session.get(Case, case_id)
+            if case is None:
+                raise NotFound("there is no case with this id")
+            if case.state != "HELD":
+                raise IllegalTransition("nothing of this case is stuck")
+            audit.append(session, at=at, actor=actor, action="CASE_RETRIED", case_id=case_id)
+
+
+def _load_volume(*, case_id: str, generation: int, iteration: int) -> Volume:
+    return make_volume()
