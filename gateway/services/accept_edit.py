@@ -1,22 +1,21 @@
-"""Take an edited SEG: match it, then accept it as the next iteration, hold it with reasons, or note that nothing changed.
+"""Take an edited SEG: match it, then accept it as the next iteration, hold it with reasons, or note it as unchanged.
 
 Nothing received is dropped: whatever is not accepted is a hold that a person can look at, release or discard.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 
 import structlog
+
+from dicom_sr.diff import SegmentDiff
 from dicom_sr.match import Candidate, Ignore, Match, Unchanged, match
 from dicom_sr.match import Hold as MatchHold
 from dicom_sr.match import Outcome as MatchOutcome
-from sqlmodel import Session, col, select
-
-from dicom_sr.errors import DicomObjectError
-from dicom_sr.hold import HoldDetail, HoldReason
 from dicom_sr.seg_header import SegHeader, read_seg_header
 from dicom_sr.seg_open import open_seg
 from dicom_sr.seg_read import read_seg
@@ -165,7 +164,7 @@ def _accept(
             prior_sop_instance_uid=candidate.sop_instance_uid,
             sender=received.sender,
             door=received.door,
-            evidence=str(found.evidence),
+            evidence=found.confidence,
             accepted_at=now,
             sha256=blob,
             digest=digest,
@@ -229,7 +228,7 @@ def _closed(
     if case.iteration >= pipeline.iteration_cap:
         return [HoldDetail(HoldReason.ITERATION_CAP, f"{case.iteration} iterations")]
     if pipeline.rerun is RerunPolicy.ASK:
-        return [HoldDetail(HoldReason.RERUN_NOT_CONFIRMED, "")]
+        return [HoldDetail(HoldReason.RERUN_NOT_CONFIRMED)]
     return []
 
 
@@ -305,5 +304,15 @@ def _note(session: Session, env: Environment, received: Instance, action: str, c
     )
 
 
-def _change(segment: object) -> dict[str, object]:
-    return {key: value for key, value in asdict(segment).items() if key != "segment"}  # type: ignore[call-overload]
+def _change(segment: SegmentDiff) -> dict[str, str | int | float | list[int] | None]:
+    return {
+        "label": segment.label,
+        "voxels_added": segment.added_voxels,
+        "voxels_removed": segment.removed_voxels,
+        "ml_added": segment.added_ml,
+        "ml_removed": segment.removed_ml,
+        "dice": segment.dice,
+        # NaN has no place in JSON: a distance to or from an empty mask is not defined.
+        "hd95": None if math.isnan(segment.hd95_mm) else segment.hd95_mm,
+        "slices": list(segment.slices),
+    }

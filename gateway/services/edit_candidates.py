@@ -1,77 +1,141 @@
-"""The delivered SEGs an incoming one may be an edit of: one candidate for each, with its source and lazy masks."""
+"""The delivered SEGs an incoming one may be an edit of: one candidate for each, with its source and masks on demand."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
-from dicom_sr.match import Candidate, ChangeBounds
 from sqlmodel import Session, col, select
 
+from dicom_sr.candidate import Candidate, ChangeBounds, OutputSource, OutputState
 from dicom_sr.segmentation import Segmentation
 from dicom_sr.series import read_series
 from dicom_sr.source import SourceSeries
-from gateway.domain.case import CaseState
-from gateway.domain.pipeline import OutputKind, Stage
+from gateway.domain.case import EDITABLE, CaseState
+from gateway.domain.pipeline import EditDoor, OutputKind, Pipeline, Stage
 from gateway.services import ledger
 from gateway.services.environment import Environment
-from gateway.services.report_seg import tracking_of_case
-from gateway.store.tables import Case, Output, StageRun
-
-#: States in which the outputs of the current iteration are what a person may be editing.
-_SHOWN = frozenset({CaseState.IN_REVIEW, CaseState.AWAITING_EDIT, CaseState.QUARANTINED, CaseState.FINAL})
+from gateway.services.report_context import tracking_of_case
+from gateway.store.tables import Case, Edit, Iteration, IterationOutput, Output, StageRun, Study
 
 
 def candidates_for(session: Session, env: Environment, study_instance_uid: str) -> tuple[Candidate, ...]:
-    """Return a candidate for every SEG ever delivered for a study; open are those of a current, finished iteration."""
-    found: list[Candidate] = []
+    """Return a candidate for every SEG ever delivered for a study, of any iteration."""
+    study = session.get(Study, study_instance_uid)
     cases = session.exec(select(Case).where(Case.study_instance_uid == study_instance_uid).order_by(col(Case.id)))
+    found: list[Candidate] = []
     for case in cases.all():
-        if case.generation == 0 or case.pipeline not in env.pipelines:
-            continue
-        iteration = ledger.current_iteration(session, case)
-        source = read_series([env.blobs.path(item["sha256"]) for item in iteration.inputs])
-        current = ledger.current_output_uids(session, case)
-        outputs = session.exec(
-            select(Output).where(Output.case_id == case.id, Output.kind == OutputKind.SEG).order_by(col(Output.made_at))
-        )
-        for output in outputs.all():
-            is_open = output.sop_instance_uid in current and case.state in _SHOWN
-            candidate = _candidate(session, env, case, output, source, is_open=is_open)
-            if candidate is not None:
-                found.append(candidate)
+        if study is not None and case.generation > 0 and case.pipeline in env.pipelines:
+            found += _candidates_of(session, env, study, case)
     return tuple(found)
 
 
-def _candidate(
-    session: Session, env: Environment, case: Case, output: Output, source: SourceSeries, *, is_open: bool
-) -> Candidate | None:
-    stage = _stage(env, case, output.stage)
-    run = ledger.runs_of(session, case.id, output.generation, output.iteration).get(output.stage)
-    if stage is None or run is None:
-        return None
-    return Candidate(
-        case_id=case.id,
-        stage=stage.name,
-        generation=output.generation,
-        iteration=output.iteration,
-        is_open=is_open,
-        sop_instance_uid=output.sop_instance_uid,
-        series_instance_uid=output.series_instance_uid,
-        source=source,
-        segments=stage.segments,
-        tracking={segment.label: tracking_of_case(case.id, segment.label) for segment in stage.segments},
-        load=_loader(env, run),
-        bounds=ChangeBounds(
-            minimum_dice=stage.scope.minimum_dice,
-            maximum_volume_ratio=stage.scope.maximum_volume_ratio,
-            overlap_allowed=stage.scope.overlap,
-        ),
+def _candidates_of(session: Session, env: Environment, study: Study, case: Case) -> list[Candidate]:
+    pipeline = env.pipeline(case.pipeline)
+    stages = {stage.name: stage for stage in pipeline.editable_stages}
+    shown = _shown(session, case)
+    outputs = session.exec(
+        select(Output).where(Output.case_id == case.id, Output.kind == OutputKind.SEG).order_by(col(Output.made_at))
+    ).all()
+    sources: dict[int, OutputSource] = {}
+    found = []
+    for output in outputs:
+        run = ledger.runs_of(session, case.id, output.generation, output.iteration).get(output.stage)
+        if output.stage not in stages or run is None:
+            continue
+        if output.generation not in sources:
+            sources[output.generation] = _source(session, env, case, output.generation)
+        state = _state(pipeline, case, is_shown=output.sop_instance_uid in shown)
+        found.append(_candidate(session, env, study, output, stages[output.stage], run, sources, state))
+    return found
+
+
+def _shown(session: Session, case: Case) -> frozenset[str]:
+    """Return the outputs of the newest finished iteration: what people look at now."""
+    iteration = session.exec(
+        select(Iteration)
+        .where(Iteration.case_id == case.id, col(Iteration.finished_at).is_not(None))
+        .order_by(col(Iteration.id).desc())
+        .limit(1)
+    ).first()
+    if iteration is None:
+        return frozenset()
+    rows = session.exec(
+        select(IterationOutput.sop_instance_uid).where(
+            IterationOutput.case_id == case.id,
+            IterationOutput.generation == iteration.generation,
+            IterationOutput.iteration == iteration.number,
+        )
+    )
+    return frozenset(rows.all())
+
+
+def _state(pipeline: Pipeline, case: Case, *, is_shown: bool) -> OutputState:
+    if not is_shown:
+        return OutputState.SUPERSEDED
+    if case.state is CaseState.RUNNING:
+        return OutputState.EDITED
+    if case.state not in EDITABLE:
+        return OutputState.CLOSED
+    asked = pipeline.edits is EditDoor.OPEN or case.state is CaseState.AWAITING_EDIT
+    return OutputState.OPEN if asked else OutputState.CLOSED
+
+
+def _source(session: Session, env: Environment, case: Case, generation: int) -> OutputSource:
+    iteration = ledger.iteration_of(session, case.id, generation, _first_number(session, case, generation))
+    paths = [env.blobs.path(item["sha256"]) for item in iteration.inputs]
+
+    @cache
+    def load() -> SourceSeries:
+        return read_series(paths)
+
+    return OutputSource(
+        series_instance_uid=iteration.series_instance_uid,
+        frame_of_reference_uid=load().frame_of_reference_uid,
+        sop_instance_uids=frozenset(item["sop_instance_uid"] for item in iteration.inputs),
+        load=load,
     )
 
 
-def _stage(env: Environment, case: Case, name: str) -> Stage | None:
-    pipeline = env.pipeline(case.pipeline)
-    return next((stage for stage in pipeline.editable_stages if stage.name == name), None)
+def _first_number(session: Session, case: Case, generation: int) -> int:
+    numbers = session.exec(
+        select(Iteration.number).where(Iteration.case_id == case.id, Iteration.generation == generation)
+    )
+    return min(numbers.all())
+
+
+def _candidate(
+    session: Session,
+    env: Environment,
+    study: Study,
+    output: Output,
+    stage: Stage,
+    run: StageRun,
+    sources: dict[int, OutputSource],
+    state: OutputState,
+) -> Candidate:
+    edits = session.exec(select(Edit.digest).where(Edit.prior_sop_instance_uid == output.sop_instance_uid))
+    return Candidate(
+        case_id=output.case_id,
+        stage=stage.name,
+        generation=output.generation,
+        iteration=output.iteration,
+        state=state,
+        study_instance_uid=study.study_instance_uid,
+        patient_id=study.patient_id,
+        source=sources[output.generation],
+        sop_instance_uid=output.sop_instance_uid,
+        series_instance_uid=output.series_instance_uid,
+        segments=stage.segments,
+        tracking={segment.label: tracking_of_case(output.case_id, segment.label) for segment in stage.segments},
+        load=_loader(env, run),
+        bounds=ChangeBounds(
+            min_dice=stage.scope.minimum_dice,
+            max_volume_ratio=stage.scope.maximum_volume_ratio,
+            overlap_allowed=stage.scope.overlap,
+        ),
+        accepted_edit_digests=frozenset(edits.all()),
+    )
 
 
 def _loader(env: Environment, run: StageRun) -> Callable[[], Segmentation]:

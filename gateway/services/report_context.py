@@ -9,6 +9,7 @@ from typing import Any
 from sqlmodel import Session, col, select
 
 from dicom_sr.segmentation import Segmentation
+from dicom_sr.uids import derive_uid
 from dicom_sr.verdict import Criterion, Finding, Verdict, decide
 from gateway.domain.pipeline import OutputKind, Pipeline, Stage, StageKind
 from gateway.domain.stage_run import SATISFIED, StageRunState
@@ -123,6 +124,11 @@ def current_outputs(session: Session, iteration: Iteration) -> tuple[Output, ...
         .order_by(col(Output.made_at), col(Output.sop_instance_uid))
     )
     return tuple(rows)
+
+
+def tracking_of_case(case_id: str, label: str) -> tuple[str, str]:
+    """Return Tracking ID and UID of a segment of a case."""
+    return f"{case_id} {label}", derive_uid("tracking", case_id, label)
 
 
 def verdict_json(verdict: Verdict) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from gateway.domain.instance import LABEL_MAP_SEGMENTATION_STORAGE
 from gateway.domain.pipeline import OutputKind, StageKind
 from gateway.services.draft import Draft, destinations_of, keep_draft
 from gateway.services.environment import Environment
-from gateway.services.report_context import ReportContext, StageReport
+from gateway.services.report_context import ReportContext, StageReport, tracking_of_case
 from gateway.store.tables import Edit, Instance, Output
 
 #: Series numbers of our results start here, so that they sort behind a scanner's own series.
@@ -42,11 +42,6 @@ def seg_outputs(
 def tracking_of(context: ReportContext, label: str) -> tuple[str, str]:
     """Return Tracking ID and UID of a segment: the same in every iteration of a case."""
     return tracking_of_case(context.case.id, label)
-
-
-def tracking_of_case(case_id: str, label: str) -> tuple[str, str]:
-    """Return Tracking ID and UID of a segment of a case."""
-    return f"{case_id} {label}", derive_uid("tracking", case_id, label)
 
 
 def equipment_for(env: Environment, context: ReportContext) -> Equipment:

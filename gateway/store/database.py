@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -36,8 +36,10 @@ class Database:
         self._is_sqlite = url.startswith("sqlite")
         connect_args = {"timeout": BUSY_TIMEOUT_S, "check_same_thread": False} if self._is_sqlite else {}
         self.engine: Engine = create_engine(url, connect_args=connect_args, pool_size=16, max_overflow=32)
+        self._writer = self.engine.execution_options(overread_begin="BEGIN IMMEDIATE")
         if self._is_sqlite:
             event.listen(self.engine, "connect", _configure_sqlite)
+            event.listen(self.engine, "begin", _begin_sqlite)
 
     @classmethod
     def in_folder(cls, folder: Path) -> Database:
@@ -53,9 +55,7 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Session]:
         """Yield a session in one transaction: committed at the end, rolled back on any exception."""
-        with _named_errors(), Session(self.engine, expire_on_commit=False) as session:
-            if self._is_sqlite:
-                session.execute(text("BEGIN IMMEDIATE"))
+        with _named_errors(), Session(self._writer, expire_on_commit=False) as session:
             yield session
             session.commit()
 
@@ -76,6 +76,10 @@ def _named_errors() -> Iterator[None]:
         if "locked" in cause:
             raise StorageUnavailable(f"the database stayed locked for {BUSY_TIMEOUT_S} s by another process") from None
         raise StorageUnavailable(f"the database refused: {cause.splitlines()[0][:120]}") from error
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    connection.exec_driver_sql(connection.get_execution_options().get("overread_begin", "BEGIN"))
 
 
 def _configure_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
