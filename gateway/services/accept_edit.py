@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import structlog
+from sqlmodel import Session, col, select
 
 from dicom_sr.diff import SegmentDiff
+from dicom_sr.errors import DicomObjectError
+from dicom_sr.hold import HoldDetail, HoldReason
 from dicom_sr.match import Candidate, Ignore, Match, Unchanged, match
 from dicom_sr.match import Hold as MatchHold
 from dicom_sr.match import Outcome as MatchOutcome
@@ -191,7 +194,7 @@ def _accept(
             "generation": case.generation,
             "evidence": str(found.evidence),
             "changed_voxels": found.diff.changed_voxels,
-            "may_rerun": sorted(rerun(pipeline, candidate.stage)),
+            "may_rerun": [*sorted(rerun(pipeline, candidate.stage))],
             "released_by": release.actor if release else "",
         },
     )
