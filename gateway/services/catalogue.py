@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from models.segmentation_qc.criteria import criteria_for as segmentation_criteria
-
 from dicom_sr.verdict import Criterion
 from gateway.domain.errors import ConfigurationError
 from gateway.domain.keys import Json, StageIdentity, digest_of
@@ -13,6 +11,7 @@ from gateway.domain.pipeline import Stage, StageKind
 from models.errors import ModelError
 from models.image_qc.assess import criteria_for as image_criteria
 from models.registry import ModelCard, find_model
+from models.segmentation_qc.assess import criteria_for as segmentation_criteria
 
 #: Raised whenever the outputs of that kind of work may change for equal inputs.
 CODE_VERSION = {

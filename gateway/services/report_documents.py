@@ -72,7 +72,7 @@ def document_outputs(
     pictures = tuple(kind for kind in (OutputKind.SUMMARY_SC, OutputKind.SUMMARY_PDF) if kind in wanted)
     if pictures:
         report = qc_report(env, context, OutputKind.SUMMARY_SC, context.verdict(), headline, segs=segs)
-        pixels = picture(env, context, report, volume)
+        pixels = picture(context, report, volume)
         for kind in pictures:
             own = qc_report(env, context, kind, context.verdict(), headline, segs=segs)
             make = summary_sc if kind is OutputKind.SUMMARY_SC else summary_pdf
