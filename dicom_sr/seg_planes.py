@@ -77,4 +77,6 @@ def _rle(plane: npt.NDArray[np.uint16], *, bits: int) -> bytes:
         bits_stored=bits,
         pixel_representation=0,
         photometric_interpretation="MONOCHROME2",
+        # Never gdcm, pydicom's first choice: it ends the process on frames of an odd number of bytes.
+        encoding_plugin="pylibjpeg",
     )

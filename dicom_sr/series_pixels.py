@@ -11,6 +11,7 @@ import numpy.typing as npt
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_modality_lut
 from pydicom.pixels.utils import pixel_array
 
@@ -86,13 +87,26 @@ def _read(file: Path) -> Dataset:
 
 
 def _plane(instance: Dataset, frame_number: int | None, matrix: tuple[int, ...]) -> npt.NDArray[np.float32]:
-    try:
-        stored = pixel_array(instance, index=(frame_number or 1) - 1, raw=True)
-    except _DECODER_FAILURES as error:
-        raise UndecodablePixels("the pixels of an instance are absent, truncated or cannot be decoded") from error
+    stored = _decoded(instance, (frame_number or 1) - 1)
     if stored.shape != matrix:
         raise UndecodablePixels(f"an instance decodes to {stored.shape}, its header says {matrix}")
     return _rescaled(instance, frame_number, stored)
+
+
+def _decoded(instance: Dataset, index: int) -> npt.NDArray[np.generic]:
+    """Decode one frame by the first decoder that can; gdcm last, because it ends the process on some broken frames."""
+    try:
+        decoder = get_decoder(instance.file_meta.TransferSyntaxUID)
+    except (AttributeError, NotImplementedError) as error:
+        raise UndecodablePixels("no decoder knows the transfer syntax of an instance") from error
+    plugins = sorted(decoder.available_plugins, key=lambda name: name == "gdcm") or [""]
+    failure: Exception | None = None
+    for plugin in plugins:
+        try:
+            return pixel_array(instance, index=index, raw=True, decoding_plugin=plugin)
+        except _DECODER_FAILURES as error:
+            failure = error
+    raise UndecodablePixels("the pixels of an instance are absent, truncated or cannot be decoded") from failure
 
 
 def _rescaled(instance: Dataset, frame_number: int | None, stored: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
