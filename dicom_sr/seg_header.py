@@ -91,10 +91,10 @@ class SegHeader:
     sop_instance_uid: str
     series_instance_uid: str
     study_instance_uid: str
-    patient_id: str
+    patient_id: str = field(repr=False)
     frame_of_reference_uid: str
     kind: SegKind
-    segments: tuple[DeclaredSegment, ...]
+    segments: tuple[DeclaredSegment, ...] = field(repr=False)
     referenced_sop_instance_uids: frozenset[str]
     predecessor_uids: frozenset[str]
     referenced_seg_uids: frozenset[str]
