@@ -1,0 +1,198 @@
+"""Fit the calibration: scorers cross-fitted by patient, conformal intervals, thresholds for a stated miss rate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from dicom_sr.verdict import Criterion
+from models.calibration import clopper_pearson, conformal_by_group, threshold_for_miss_rate
+from models.segmentation_qc.calibrated import CalibratedScore, Calibration, StructureCalibration
+from models.segmentation_qc.evidence import EVIDENCE_NAMES
+from models.segmentation_qc.scorer import MonotoneScorer, fit_scorer
+from models.segmentation_qc.table import Line
+
+Vector = npt.NDArray[np.float64]
+
+COVERAGE = 0.9
+BAD_DICE = 0.7
+MISS_RATE = 0.05
+_FOLDS = 6
+_SPREAD_BINS = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CrossFit:
+    """A calibrated score and what it says on patients its scorer was not fitted on.
+
+    Parameters
+    ----------
+    score : CalibratedScore
+        Fitted on all patients.
+    held_out : numpy.ndarray, (line,), float64
+        Predictions by scorers that did not see the line's patient.
+    half_width : numpy.ndarray, (line,), float64
+        Half-width of the interval around them.
+    """
+
+    score: CalibratedScore
+    held_out: Vector
+    half_width: Vector
+
+
+def calibrate(lines: Sequence[Line], rules: Sequence[Criterion]) -> Calibration:
+    """Fit everything from the table of calibration patients.
+
+    Parameters
+    ----------
+    lines : sequence of Line
+        Candidates of patients that no network was trained on.
+    rules : sequence of Criterion
+        Criteria of the rules of anatomy, see `rule_criteria`.
+    """
+    structures: dict[str, StructureCalibration] = {}
+    criteria: list[Criterion] = []
+    for label in dict.fromkeys(line.label for line in lines):
+        own = [line for line in lines if line.label == label]
+        overlap = cross_fit(own, np.array([line.dice for line in own]))
+        closeness = cross_fit(own, np.array([-math.log1p(line.hd95) for line in own]))
+        structures[label] = StructureCalibration(dice=overlap.score, closeness=closeness.score)
+        criteria.append(_dice_criterion(label, own, overlap))
+    return Calibration(
+        structures=structures,
+        criteria=(*criteria, *rules),
+        patients=len({line.person for line in lines}),
+        images=len({line.case for line in lines}),
+        coverage=COVERAGE,
+    )
+
+
+def cross_fit(lines: Sequence[Line], targets: Vector) -> CrossFit:
+    """Fit a scorer in folds of patients, then on all; the interval comes from the held-out errors.
+
+    References
+    ----------
+    Barber et al., Annals of Statistics 49, 2021 (cross-conformal prediction by held-out folds).
+    """
+    evidence = np.array([line.evidence for line in lines])
+    weights = sample_weights(lines)
+    fold = _folds([line.person for line in lines])
+    held_out = np.empty(len(lines))
+    for number in range(_FOLDS):
+        chosen = fold == number
+        if not chosen.any():
+            continue
+        scorer = fit_scorer(evidence[~chosen], targets[~chosen], weights[~chosen], names=EVIDENCE_NAMES)
+        held_out[chosen] = _clipped(scorer, evidence[chosen], targets)
+    at, spread = _spread(held_out, np.abs(held_out - targets))
+    local = np.interp(held_out, at, spread)
+    errors = (np.abs(held_out - targets) / local).tolist()
+    quantile = conformal_by_group(errors, [line.person for line in lines], coverage=COVERAGE)
+    score = CalibratedScore(
+        scorer=fit_scorer(evidence, targets, weights, names=EVIDENCE_NAMES),
+        spread_at=tuple(round(float(v), 6) for v in at),
+        spread=tuple(round(float(v), 6) for v in spread),
+        quantile=round(quantile, 6),
+    )
+    return CrossFit(score=score, held_out=held_out, half_width=quantile * local)
+
+
+def sample_weights(lines: Sequence[Line]) -> Vector:
+    """Weigh lines so that every tenth of the Dice range counts alike: good ones are many, and bad ones are few."""
+    bins = np.minimum((np.array([line.dice for line in lines]) * 10).astype(int), 9)
+    counts = np.bincount(bins, minlength=10)
+    weights = 1.0 / np.sqrt(counts[bins])
+    return np.asarray(weights / weights.mean(), np.float64)
+
+
+def rule_criteria(good: Mapping[str, Sequence[tuple[str, float]]], *, images: int) -> Iterator[Criterion]:
+    """Set the bounds of the rules of anatomy outside what good segmentations show.
+
+    Parameters
+    ----------
+    good : mapping of str to sequence of (str, float)
+        By finding code, (segment label, value) of good segmentations of calibration patients.
+    images : int
+        How many images they are from.
+    """
+    for code, (slack, floor) in _RULES.items():
+        for label in dict.fromkeys(label for label, _ in good.get(code, ())):
+            worst = max(value for segment, value in good[code] if segment == label)
+            bound = max(floor, worst * slack)
+            source = f"largest among good segmentations of {images} calibration images: {worst:.3g}"
+            yield Criterion(code=code, segment=label, review_above=round(bound, 4), source=source)
+    anatomy = "rule of anatomy"
+    yield Criterion(code="EMPTY_SEGMENT", reject_above=0.5, source=anatomy)
+    yield Criterion(code="LABEL_ORDER", reject_below=0.0, review_below=5.0, source=anatomy)
+    yield Criterion(code="SLICE_GAP", review_above=0.0, source=anatomy)
+    yield Criterion(
+        code="VOLUME_OUT_OF_RANGE",
+        reject_below=-8.0,
+        review_below=-3.0,
+        review_above=3.0,
+        reject_above=8.0,
+        source="standard deviations of log volume over the training patients",
+    )
+    yield Criterion(
+        code="OUT_OF_DISTRIBUTION",
+        review_above=2.0,
+        abstain_above=3.0,
+        source=f"overread evaluate image-qc: good crops reach 1.5; {images} calibration images",
+    )
+
+
+# For each rule how far beyond the worst good value its bound lies, and the least bound.
+_RULES = {
+    "SECOND_COMPONENT": (1.2, 0.005),
+    "TOUCHES_BORDER": (1.2, 0.005),
+    "HOLES": (1.2, 0.002),
+    "PARTS_OVERLAP": (1.0, 0.0),
+    "PARTS_DO_NOT_FILL_WHOLE": (1.0, 0.0),
+    "MISSING_END": (1.0, 2.0),
+}
+
+
+def _dice_criterion(label: str, lines: Sequence[Line], fitted: CrossFit) -> Criterion:
+    """Accept where the lower bound is high enough that accepted candidates are bad at most as often as stated."""
+    low = np.clip(fitted.held_out - fitted.half_width, 0.0, 1.0)
+    bad = np.array([line.dice < BAD_DICE for line in lines])
+    grid = [round(v, 2) for v in np.arange(BAD_DICE - 0.1, 0.9, 0.01).tolist()]
+    threshold, missed, accepted, bound = threshold_for_miss_rate(low, bad, miss_rate=MISS_RATE, candidates=grid)
+    persons = {line.person for line, chosen in zip(lines, low >= threshold, strict=True) if chosen}
+    failed = {line.person for line, at, is_bad in zip(lines, low, bad, strict=True) if at >= threshold and is_bad}
+    by_person = clopper_pearson(len(failed), len(persons))[1]
+    return Criterion(
+        code="PREDICTED_DICE",
+        segment=label,
+        reject_below=BAD_DICE,
+        review_below=max(BAD_DICE, threshold),
+        required=True,
+        source=(
+            f"Dice below {BAD_DICE} accepted: {missed} of {accepted} candidates (95 % upper bound {bound:.1%}), "
+            f"in {len(failed)} of {len(persons)} calibration patients (upper bound {by_person:.1%})"
+        ),
+    )
+
+
+def _folds(persons: Sequence[str]) -> npt.NDArray[np.int64]:
+    number = {person: index % _FOLDS for index, person in enumerate(sorted(set(persons)))}
+    return np.array([number[person] for person in persons], np.int64)
+
+
+def _clipped(scorer: MonotoneScorer, evidence: npt.NDArray[np.float64], targets: Vector) -> Vector:
+    found = np.array([scorer.score(row) for row in evidence])
+    ceiling = 1.0 if targets.min() >= 0 else 0.0
+    return np.asarray(np.clip(found, min(0.0, float(targets.min())), ceiling), np.float64)
+
+
+def _spread(predicted: Vector, errors: Vector) -> tuple[Vector, Vector]:
+    """Typical error (90th percentile) in bins of equal count along the prediction, at least a third of the median."""
+    order = np.argsort(predicted, kind="stable")
+    parts = np.array_split(order, _SPREAD_BINS)
+    at = np.array([float(predicted[p].mean()) for p in parts])
+    typical = np.array([float(np.quantile(errors[p], COVERAGE)) for p in parts])
+    return at, np.maximum(typical, max(1e-3, float(np.median(typical)) / 3))

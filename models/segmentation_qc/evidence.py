@@ -1,0 +1,108 @@
+"""What speaks for and against a candidate mask: its agreement with the pseudo ground truth and with known anatomy."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import astuple, dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+
+from dicom_sr.segmentation import Mask
+from models.metrics import dice, surface_distances
+
+Spacing = tuple[float, float, float]
+Vector = npt.NDArray[np.float64]
+
+_FAR_MM = 40.0  # stands for a surface distance that does not exist because one mask is empty
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """Numbers on one candidate mask, each oriented so that larger is better.
+
+    Parameters
+    ----------
+    overlap : float
+        Dice with the pseudo ground truth, 0..1.
+    expected_overlap : float
+        Dice expected if the network's probabilities were true, 0..1.
+    surface_dice : float
+        Share of both surfaces within 1 mm of the other, 0..1.
+    closeness_95 : float
+        Minus the 95th-percentile Hausdorff distance to the pseudo ground truth, mm.
+    closeness : float
+        Minus the average symmetric surface distance, mm.
+    volume_match : float
+        Minus the absolute log ratio of the volumes.
+    shape_match : float
+        Minus the largest absolute z-score of volume and extents against the training patients.
+    image_match : float
+        Minus the distance of the image from the training images.
+    """
+
+    overlap: float
+    expected_overlap: float
+    surface_dice: float
+    closeness_95: float
+    closeness: float
+    volume_match: float
+    shape_match: float
+    image_match: float
+
+    def as_vector(self) -> Vector:
+        """Return the numbers in declared order, (evidence,), float64."""
+        return np.array(astuple(self), np.float64)
+
+
+EVIDENCE_NAMES = tuple(f.name for f in fields(Evidence))
+
+
+def gather_evidence(
+    candidate: Mask,
+    pseudo_truth: Mask,
+    probability: npt.NDArray[np.float32],
+    *,
+    spacing: Spacing,
+    shape_z: float,
+    image_distance: float,
+) -> Evidence:
+    """Compare a candidate with the pseudo ground truth.
+
+    Parameters
+    ----------
+    candidate, pseudo_truth : numpy.ndarray, (z, y, x), bool
+        Masks on one grid; either may be empty.
+    probability : numpy.ndarray, (z, y, x), float32
+        The network's probability of the structure.
+    spacing : tuple of float, (z, y, x)
+        mm.
+    shape_z : float
+        Largest absolute z-score of the candidate's shape.
+    image_distance : float
+        Distance of the image from the training images; 1 is typical.
+    """
+    near, mean, worst = _surfaces(candidate, pseudo_truth, spacing)
+    voxels, others = int(candidate.sum()), int(pseudo_truth.sum())
+    total = voxels + float(probability.sum())
+    return Evidence(
+        overlap=dice(candidate, pseudo_truth),
+        expected_overlap=2.0 * float(probability[candidate].sum()) / total if total > 0 else 1.0,
+        surface_dice=near,
+        closeness_95=-worst,
+        closeness=-mean,
+        volume_match=-abs(math.log((voxels + 1) / (others + 1))),
+        shape_match=-min(shape_z, 20.0),
+        image_match=-min(image_distance, 10.0),
+    )
+
+
+def _surfaces(a: Mask, b: Mask, spacing: Spacing) -> tuple[float, float, float]:
+    """Surface Dice at 1 mm, average symmetric surface distance and HD95, from one computation."""
+    if not a.any() or not b.any():
+        agree = not a.any() and not b.any()
+        return (1.0, 0.0, 0.0) if agree else (0.0, _FAR_MM, _FAR_MM)
+    forth, back = surface_distances(a, b, spacing)
+    both = np.concatenate([forth, back])
+    worst = max(float(np.percentile(forth, 95)), float(np.percentile(back, 95)))
+    return float((both <= 1.0).mean()), min(float(both.mean()), _FAR_MM), min(worst, _FAR_MM)
