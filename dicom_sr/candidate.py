@@ -4,9 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from dicom_sr.segmentation import Segment, Segmentation
 from dicom_sr.source import SourceSeries
+
+
+class OutputState(StrEnum):
+    """Whether a delivered output takes an edit now."""
+
+    #: The current iteration's output; the door is open.
+    OPEN = "OPEN"
+    #: An edit of it was accepted, the next iteration is not out yet.
+    EDITED = "EDITED"
+    #: A newer iteration or generation is out.
+    SUPERSEDED = "SUPERSEDED"
+    #: The current output, but the case is final or edits must be requested first.
+    CLOSED = "CLOSED"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,9 +29,9 @@ class ChangeBounds:
 
     Parameters
     ----------
-    minimum_dice : float
+    min_dice : float
         Least Dice of a segment with its prior, 0..1; does not apply to a segment that was empty before.
-    maximum_volume_ratio : float
+    max_volume_ratio : float
         Greatest ratio of volumes in either direction; does not apply to a segment that was empty before.
     overlap_allowed : bool
         Whether segments may share voxels; a prior that overlaps allows it too.
@@ -25,10 +39,40 @@ class ChangeBounds:
         Whether a delivered segment that is absent from the edit counts as emptied instead of holding the edit.
     """
 
-    minimum_dice: float = 0.5
-    maximum_volume_ratio: float = 3.0
+    min_dice: float = 0.5
+    max_volume_ratio: float = 3.0
     overlap_allowed: bool = False
     missing_segment_means_empty: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class OutputSource:
+    """Identity of the image series an output was made from.
+
+    Parameters
+    ----------
+    series_instance_uid, frame_of_reference_uid : str
+        Of the series.
+    sop_instance_uids : frozenset of str
+        Every instance of the series.
+    load : callable
+        Reads the headers and the grid of the series.
+    """
+
+    series_instance_uid: str
+    frame_of_reference_uid: str
+    sop_instance_uids: frozenset[str]
+    load: Callable[[], SourceSeries]
+
+    @classmethod
+    def of(cls, series: SourceSeries) -> OutputSource:
+        """Describe a series that is loaded already."""
+        return cls(
+            series_instance_uid=series.series_instance_uid,
+            frame_of_reference_uid=series.frame_of_reference_uid,
+            sop_instance_uids=series.sop_instance_uids,
+            load=lambda: series,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -40,11 +84,13 @@ class Candidate:
     case_id, stage : str
         The line of results it belongs to.
     generation, iteration : int
-        Its place in that line; the greatest pair is the current result, all others are superseded.
-    is_open : bool
-        Whether it takes an edit now: the current result of a case whose door is open.
-    source : SourceSeries
-        The series it lies on; says study and patient too.
+        Its place in that line; the greatest pair is the current result.
+    state : OutputState
+        Whether it takes an edit now.
+    study_instance_uid, patient_id : str
+        As delivered.
+    source : OutputSource
+        The series it lies on.
     sop_instance_uid, series_instance_uid : str
         UIDs under which it was delivered.
     segments : tuple of Segment
@@ -56,15 +102,17 @@ class Candidate:
     bounds : ChangeBounds
         What the stage takes as a plausible edit.
     accepted_edit_digests : frozenset of str
-        `Segmentation.digest` of every edit accepted for it: the same masks again are a duplicate, others concurrent.
+        `Segmentation.digest` of every edit accepted for it: the same masks again are a duplicate.
     """
 
     case_id: str
     stage: str
     generation: int = 0
     iteration: int
-    is_open: bool
-    source: SourceSeries = field(repr=False)
+    state: OutputState
+    study_instance_uid: str
+    patient_id: str = field(repr=False)
+    source: OutputSource
     sop_instance_uid: str
     series_instance_uid: str
     segments: tuple[Segment, ...]
@@ -72,6 +120,11 @@ class Candidate:
     load: Callable[[], Segmentation]
     bounds: ChangeBounds = ChangeBounds()
     accepted_edit_digests: frozenset[str] = frozenset()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it takes an edit now."""
+        return self.state is OutputState.OPEN
 
     @property
     def line(self) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from pydicom.dataset import Dataset
 
-from dicom_sr.candidate import Candidate, ChangeBounds
+from dicom_sr.candidate import Candidate, ChangeBounds, OutputSource, OutputState
 from dicom_sr.errors import UnreadableObject
 from dicom_sr.hold import HoldDetail, HoldReason
 from dicom_sr.match_content import Read, judge, judge_echo
@@ -32,6 +32,8 @@ __all__ = [
     "IgnoreReason",
     "Match",
     "Outcome",
+    "OutputSource",
+    "OutputState",
     "Read",
     "Unchanged",
     "hold_unreadable",
@@ -53,7 +55,7 @@ def match(
         ``read(source) -> SegContent`` reads its masks onto the grid of a source series; called at most once, and only
         for an object that its header admits.
     candidates : sequence of Candidate
-        Every delivered segmentation of ours that could be meant, of any iteration, open or not: those of the study,
+        Every delivered segmentation of ours that could be meant, of any iteration and state: those of the study,
         those whose source the object cites, and those whose SOP Instance UID it carries or names.
     forced : (str, str), optional
         Case id and stage that a person named to release a hold. Reasons of ambiguity, lineage and plausibility no

@@ -121,7 +121,7 @@ def judge_echo(header: SegHeader, read: Read, candidate: Candidate) -> Outcome:
 def read_or_hold(candidate: Candidate, read: Read) -> SegContent | Hold:
     """Read the content on the candidate's source, or hold it for what cannot be read or is in doubt."""
     try:
-        content = read(candidate.source)
+        content = read(candidate.source.load())
     except UnreadableObject as refusal:
         return Hold(reasons=(HoldDetail(HoldReason.UNREADABLE, refusal.detail),), candidates=(candidate,))
     except GeometryMismatch as mismatch:
@@ -204,10 +204,7 @@ def _extreme(edit: _Edit) -> list[HoldDetail]:
         if not change.prior_voxels or change.label in absent:
             continue
         ratio = change.volume_ratio
-        if (
-            change.dice < bounds.minimum_dice
-            or not 1 / bounds.maximum_volume_ratio <= ratio <= bounds.maximum_volume_ratio
-        ):
+        if change.dice < bounds.min_dice or not 1 / bounds.max_volume_ratio <= ratio <= bounds.max_volume_ratio:
             detail = f"{change.label}: Dice {change.dice:.3f}, volume ratio {ratio:.2f}"
             reasons.append(HoldDetail(HoldReason.EXTREME_CHANGE, detail))
     if edit.identified.evidence is Evidence.LABELS and _overall_dice(edit.changes) < MIN_OVERLAP_BY_LABELS:

@@ -10,11 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from dicom_sr.candidate import Candidate
+from dicom_sr.candidate import Candidate, OutputState
 from dicom_sr.hold import HoldDetail, HoldReason
 from dicom_sr.match_outcome import Evidence, Hold
 from dicom_sr.match_segments import SegmentMapping, map_segments
 from dicom_sr.seg_header import SegHeader
+
+_BLOCKED = {
+    OutputState.OPEN: None,
+    OutputState.EDITED: HoldReason.CONCURRENT_EDIT,
+    OutputState.SUPERSEDED: HoldReason.STALE_PARENT,
+    OutputState.CLOSED: HoldReason.DOOR_CLOSED,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -70,7 +77,7 @@ def identify(header: SegHeader, candidates: Sequence[Candidate]) -> Identified |
     lines = {c.line for c, _ in fitting}
     if len(lines) > 1:
         return _ambiguous([c for c, _ in fitting])
-    return _current(fitting, evidence, candidates)
+    return _current(fitting, evidence)
 
 
 def identify_forced(header: SegHeader, candidates: Sequence[Candidate], forced: tuple[str, str]) -> Identified | Hold:
@@ -102,33 +109,32 @@ def identify_forced(header: SegHeader, candidates: Sequence[Candidate], forced: 
 
 def _admitted(header: SegHeader, candidates: Sequence[Candidate]) -> list[Candidate] | Hold:
     """Apply the hard conditions to all candidates; a condition that none passes is the reason."""
+    if not candidates:
+        return _hold(HoldReason.UNKNOWN_STUDY)
     images = header.referenced_sop_instance_uids - {c.sop_instance_uid for c in candidates}
-    study = [c for c in candidates if c.source.study_instance_uid == header.study_instance_uid]
-    if not study:
-        sources = _images_of(candidates)
-        copied = [c for c in candidates if not images.isdisjoint(sources[id(c.source)])]
+    left = [c for c in candidates if c.study_instance_uid == header.study_instance_uid]
+    if not left:
+        copied = [c for c in candidates if not images.isdisjoint(c.source.sop_instance_uids)]
         if copied:
             return _hold(HoldReason.IDENTITY_MISMATCH, "the study is another one", copied)
         return _hold(HoldReason.UNKNOWN_STUDY)
-    patient = [c for c in study if c.source.patient_id == header.patient_id]
-    if not patient:
+    study = left
+    left = [c for c in study if c.patient_id == header.patient_id]
+    if not left:
         return _hold(HoldReason.IDENTITY_MISMATCH, "the Patient ID is another one", study)
-    same_space = [c for c in patient if c.source.frame_of_reference_uid == header.frame_of_reference_uid]
-    if not same_space:
+    patient = left
+    left = [c for c in patient if c.source.frame_of_reference_uid == header.frame_of_reference_uid]
+    if not left:
         return _hold(HoldReason.FOR_MISMATCH, "", patient)
     if not images:
-        return _hold(HoldReason.FOREIGN_REFERENCES, "no image is cited", same_space)
-    strangers = {source: len(images - uids) for source, uids in _images_of(same_space).items()}
-    admitted = [c for c in same_space if not strangers[id(c.source)]]
-    if not admitted:
-        detail = f"{min(strangers.values())} of {len(images)} images cited are not of one source series"
+        return _hold(HoldReason.FOREIGN_REFERENCES, "no image is cited", left)
+    same_space = left
+    left = [c for c in same_space if images <= c.source.sop_instance_uids]
+    if not left:
+        most = max(len(images & c.source.sop_instance_uids) for c in same_space)
+        detail = f"{len(images) - most} of {len(images)} images cited are not of one source series"
         return _hold(HoldReason.FOREIGN_REFERENCES, detail, same_space)
-    return admitted
-
-
-def _images_of(candidates: Sequence[Candidate]) -> dict[int, frozenset[str]]:
-    """Instances of each distinct source, by the identity of the source object: candidates share sources."""
-    return {key: source.sop_instance_uids for key, source in {id(c.source): c.source for c in candidates}.items()}
+    return left
 
 
 def _tests(header: SegHeader) -> list[tuple[Evidence, Callable[[Candidate], bool]]]:
@@ -193,24 +199,12 @@ def _ambiguous(fitting: Sequence[Candidate]) -> Hold:
     return _hold(reason, f"{lines} results fit", fitting)
 
 
-def _current(
-    fitting: Sequence[tuple[Candidate, SegmentMapping]], evidence: Evidence, candidates: Sequence[Candidate]
-) -> Identified:
+def _current(fitting: Sequence[tuple[Candidate, SegmentMapping]], evidence: Evidence) -> Identified:
     """Choose within one line of results: what a reference names, else the current one."""
     newest, mapping = max(fitting, key=lambda pair: pair[0].rank)
     specific = evidence in (Evidence.PREDECESSOR, Evidence.REFERENCE)
     older = () if specific else tuple(c for c, _ in fitting if c.rank < newest.rank)
-    blocked = _blocked(newest, candidates)
-    return Identified(candidate=newest, mapping=mapping, evidence=evidence, blocked=blocked, older=older)
-
-
-def _blocked(candidate: Candidate, candidates: Sequence[Candidate]) -> HoldReason | None:
-    """Say why a candidate takes no edit now; None when it does."""
-    if any(c.line == candidate.line and c.rank > candidate.rank for c in candidates):
-        return HoldReason.STALE_PARENT
-    if candidate.is_open:
-        return None
-    return HoldReason.CONCURRENT_EDIT if candidate.accepted_edit_digests else HoldReason.DOOR_CLOSED
+    return Identified(candidate=newest, mapping=mapping, evidence=evidence, blocked=_BLOCKED[newest.state], older=older)
 
 
 def _hold(reason: HoldReason, detail: str = "", candidates: Sequence[Candidate] = ()) -> Hold:

@@ -8,7 +8,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from dicom_sr.hold import HoldReason
-from dicom_sr.match import Evidence, Hold, Ignore, IgnoreReason, Match, Unchanged, match_dataset
+from dicom_sr.match import Evidence, Hold, Ignore, IgnoreReason, Match, OutputState, Unchanged, match_dataset
 from dicom_sr.seg_read import open_seg
 from tests.support.edited_seg import EditedSeg, edited_seg
 
@@ -94,14 +94,14 @@ def test_our_own_uid_with_other_pixels_is_held(data: EditedSeg) -> None:
 
 def test_a_second_edit_of_the_same_parent_is_concurrent_until_the_next_iteration_is_out(data: EditedSeg) -> None:
     first = accepted(data, "ohif_edited_labelmap_rle.dcm", "P1")
-    parent = data.prior("P1", is_open=False, accepted=frozenset({first.segmentation.digest()}))
+    parent = data.prior("P1", state=OutputState.EDITED, accepted=frozenset({first.segmentation.digest()}))
     second = open_seg(data.path("ohif_edited_labelmap_rle_smallstroke.dcm"))
     assert codes(match_dataset(second, [parent])) == (HoldReason.CONCURRENT_EDIT,)
 
 
 def test_an_edit_of_the_iteration_before_is_stale_once_the_next_is_out(data: EditedSeg) -> None:
     first = accepted(data, "ohif_edited_labelmap_rle.dcm", "P1")
-    old = data.prior("P1", is_open=False, accepted=frozenset({first.segmentation.digest()}))
+    old = data.prior("P1", state=OutputState.SUPERSEDED, accepted=frozenset({first.segmentation.digest()}))
     new = replace(
         data.prior("P1", iteration=1),
         sop_instance_uid="1.2.3",
@@ -120,10 +120,10 @@ def test_the_same_masks_under_a_new_uid_never_start_a_second_rerun(data: EditedS
     first = accepted(data, "ohif_edited_labelmap_rle.dcm", "P1")
     again = open_seg(data.path("ohif_edited_labelmap_newseries.dcm"))
     digests = frozenset({first.segmentation.digest()})
-    running = match_dataset(again, [data.prior("P1", is_open=False, accepted=digests)])
+    running = match_dataset(again, [data.prior("P1", state=OutputState.EDITED, accepted=digests)])
     assert isinstance(running, Ignore)
     assert running.reason is IgnoreReason.DUPLICATE
-    old = data.prior("P1", is_open=False, accepted=digests)
+    old = data.prior("P1", state=OutputState.SUPERSEDED, accepted=digests)
     new = replace(
         data.prior("P1", iteration=1),
         sop_instance_uid="1.2.3",
@@ -167,7 +167,8 @@ def test_naming_case_and_stage_releases_an_ambiguous_edit(data: EditedSeg) -> No
 
 def test_an_image_that_is_not_in_the_case_holds_the_edit(data: EditedSeg) -> None:
     prior = data.prior("P1")
-    prior = replace(prior, source=replace(prior.source, headers=prior.source.headers[1:]))
+    images = frozenset(sorted(prior.source.sop_instance_uids)[1:])
+    prior = replace(prior, source=replace(prior.source, sop_instance_uids=images))
     for forced in (None, prior.line):
         outcome = match_dataset(open_seg(data.path("ohif_edited_labelmap_rle.dcm")), [prior], forced=forced)
         assert codes(outcome) == (HoldReason.FOREIGN_REFERENCES,)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from dicom_sr.candidate import Candidate, ChangeBounds
+from dicom_sr.candidate import Candidate, ChangeBounds, OutputSource, OutputState
 from dicom_sr.codes import Code
 from dicom_sr.seg_read import open_seg, read_seg
 from dicom_sr.segmentation import Segment, Segmentation
@@ -35,7 +35,7 @@ class EditedSeg:
         self,
         name: str,
         *,
-        is_open: bool = True,
+        state: OutputState = OutputState.OPEN,
         case_id: str = "",
         stage: str = "brain",
         iteration: int = 0,
@@ -59,8 +59,10 @@ class EditedSeg:
             case_id=case_id or f"case-{name}",
             stage=stage,
             iteration=iteration,
-            is_open=is_open,
-            source=self.source,
+            state=state,
+            study_instance_uid=header.study_instance_uid,
+            patient_id=header.patient_id,
+            source=OutputSource.of(self.source),
             sop_instance_uid=header.sop_instance_uid,
             series_instance_uid=header.series_instance_uid,
             segments=schema,
