@@ -1,13 +1,12 @@
-"""The delivered SEGs an incoming one may be an edit of: one candidate for each, with its source and masks on demand."""
+"""The delivered SEGs an incoming one may be an edit of: one candidate for each, with its source, its masks on demand."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 
 from sqlmodel import Session, col, select
 
-from dicom_sr.candidate import Candidate, ChangeBounds, OutputSource, OutputState
+from dicom_sr.candidate import Candidate, ChangeBounds
 from dicom_sr.segmentation import Segmentation
 from dicom_sr.series import read_series
 from dicom_sr.source import SourceSeries
@@ -16,28 +15,27 @@ from gateway.domain.pipeline import EditDoor, OutputKind, Pipeline, Stage
 from gateway.services import ledger
 from gateway.services.environment import Environment
 from gateway.services.report_context import tracking_of_case
-from gateway.store.tables import Case, Edit, Iteration, IterationOutput, Output, StageRun, Study
+from gateway.store.tables import Case, Edit, Iteration, IterationOutput, Output, StageRun
 
 
 def candidates_for(session: Session, env: Environment, study_instance_uid: str) -> tuple[Candidate, ...]:
     """Return a candidate for every SEG ever delivered for a study, of any iteration."""
-    study = session.get(Study, study_instance_uid)
     cases = session.exec(select(Case).where(Case.study_instance_uid == study_instance_uid).order_by(col(Case.id)))
     found: list[Candidate] = []
     for case in cases.all():
-        if study is not None and case.generation > 0 and case.pipeline in env.pipelines:
-            found += _candidates_of(session, env, study, case)
+        if case.generation > 0 and case.pipeline in env.pipelines:
+            found += _candidates_of(session, env, case)
     return tuple(found)
 
 
-def _candidates_of(session: Session, env: Environment, study: Study, case: Case) -> list[Candidate]:
+def _candidates_of(session: Session, env: Environment, case: Case) -> list[Candidate]:
     pipeline = env.pipeline(case.pipeline)
     stages = {stage.name: stage for stage in pipeline.editable_stages}
     shown = _shown(session, case)
     outputs = session.exec(
         select(Output).where(Output.case_id == case.id, Output.kind == OutputKind.SEG).order_by(col(Output.made_at))
     ).all()
-    sources: dict[int, OutputSource] = {}
+    sources: dict[int, SourceSeries] = {}
     found = []
     for output in outputs:
         run = ledger.runs_of(session, case.id, output.generation, output.iteration).get(output.stage)
@@ -45,8 +43,9 @@ def _candidates_of(session: Session, env: Environment, study: Study, case: Case)
             continue
         if output.generation not in sources:
             sources[output.generation] = _source(session, env, case, output.generation)
-        state = _state(pipeline, case, is_shown=output.sop_instance_uid in shown)
-        found.append(_candidate(session, env, study, output, stages[output.stage], run, sources, state))
+        is_open = output.sop_instance_uid in shown and _door_is_open(pipeline, case)
+        source = sources[output.generation]
+        found.append(_candidate(session, env, output, stages[output.stage], run, source=source, is_open=is_open))
     return found
 
 
@@ -70,31 +69,15 @@ def _shown(session: Session, case: Case) -> frozenset[str]:
     return frozenset(rows.all())
 
 
-def _state(pipeline: Pipeline, case: Case, *, is_shown: bool) -> OutputState:
-    if not is_shown:
-        return OutputState.SUPERSEDED
-    if case.state is CaseState.RUNNING:
-        return OutputState.EDITED
+def _door_is_open(pipeline: Pipeline, case: Case) -> bool:
     if case.state not in EDITABLE:
-        return OutputState.CLOSED
-    asked = pipeline.edits is EditDoor.OPEN or case.state is CaseState.AWAITING_EDIT
-    return OutputState.OPEN if asked else OutputState.CLOSED
+        return False
+    return pipeline.edits is EditDoor.OPEN or case.state is CaseState.AWAITING_EDIT
 
 
-def _source(session: Session, env: Environment, case: Case, generation: int) -> OutputSource:
+def _source(session: Session, env: Environment, case: Case, generation: int) -> SourceSeries:
     iteration = ledger.iteration_of(session, case.id, generation, _first_number(session, case, generation))
-    paths = [env.blobs.path(item["sha256"]) for item in iteration.inputs]
-
-    @cache
-    def load() -> SourceSeries:
-        return read_series(paths)
-
-    return OutputSource(
-        series_instance_uid=iteration.series_instance_uid,
-        frame_of_reference_uid=load().frame_of_reference_uid,
-        sop_instance_uids=frozenset(item["sop_instance_uid"] for item in iteration.inputs),
-        load=load,
-    )
+    return read_series([env.blobs.path(item["sha256"]) for item in iteration.inputs])
 
 
 def _first_number(session: Session, case: Case, generation: int) -> int:
@@ -107,12 +90,12 @@ def _first_number(session: Session, case: Case, generation: int) -> int:
 def _candidate(
     session: Session,
     env: Environment,
-    study: Study,
     output: Output,
     stage: Stage,
     run: StageRun,
-    sources: dict[int, OutputSource],
-    state: OutputState,
+    *,
+    source: SourceSeries,
+    is_open: bool,
 ) -> Candidate:
     edits = session.exec(select(Edit.digest).where(Edit.prior_sop_instance_uid == output.sop_instance_uid))
     return Candidate(
@@ -120,18 +103,16 @@ def _candidate(
         stage=stage.name,
         generation=output.generation,
         iteration=output.iteration,
-        state=state,
-        study_instance_uid=study.study_instance_uid,
-        patient_id=study.patient_id,
-        source=sources[output.generation],
+        is_open=is_open,
+        source=source,
         sop_instance_uid=output.sop_instance_uid,
         series_instance_uid=output.series_instance_uid,
         segments=stage.segments,
         tracking={segment.label: tracking_of_case(output.case_id, segment.label) for segment in stage.segments},
         load=_loader(env, run),
         bounds=ChangeBounds(
-            min_dice=stage.scope.minimum_dice,
-            max_volume_ratio=stage.scope.maximum_volume_ratio,
+            minimum_dice=stage.scope.minimum_dice,
+            maximum_volume_ratio=stage.scope.maximum_volume_ratio,
             overlap_allowed=stage.scope.overlap,
         ),
         accepted_edit_digests=frozenset(edits.all()),
