@@ -8,7 +8,6 @@ from itertools import product
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from dicom_sr.segmentation import Mask
@@ -36,7 +35,9 @@ def _outline(mask: Mask) -> list[tuple[int, ...]]:
 
 def _directed(a: Mask, b: Mask) -> list[float]:
     scale = np.array(SPACING)
-    return [min(math.dist(p * scale, q * scale) for q in map(np.array, _outline(b))) for p in map(np.array, _outline(a))]
+    return [
+        min(math.dist(p * scale, q * scale) for q in map(np.array, _outline(b))) for p in map(np.array, _outline(a))
+    ]
 
 
 @settings(deadline=None, max_examples=40)
