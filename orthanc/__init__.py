@@ -1,1 +1,17 @@
 """A thin REST client for Orthanc."""
+
+from orthanc.changes import NEW_INSTANCE, Change, ChangesPage
+from orthanc.client import OrthancClient, Uploaded
+from orthanc.errors import OrthancError, OrthancNotFound, OrthancRejected, OrthancUnreachable
+
+__all__ = [
+    "NEW_INSTANCE",
+    "Change",
+    "ChangesPage",
+    "OrthancClient",
+    "OrthancError",
+    "OrthancNotFound",
+    "OrthancRejected",
+    "OrthancUnreachable",
+    "Uploaded",
+]

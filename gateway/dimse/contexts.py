@@ -8,6 +8,7 @@ from typing import Final
 from pynetdicom import AllStoragePresentationContexts
 
 VERIFICATION: Final = "1.2.840.10008.1.1"
+STUDY_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
 
 #: Every standard storage class; `pynetdicom.StoragePresentationContexts` would lack Label Map Segmentation Storage.
 STORAGE_CLASSES: Final = frozenset(str(context.abstract_syntax) for context in AllStoragePresentationContexts)

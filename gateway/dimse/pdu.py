@@ -7,7 +7,7 @@ PS3.8 section 9.3.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from struct import Struct
 from typing import Final
@@ -33,14 +33,18 @@ PDU_LENGTH_TOLERANCE: Final = 1024
 ABORT_UNRECOGNIZED: Final = HEADER.pack(ABORT, 4) + b"\x00\x00\x02\x01"
 ABORT_UNEXPECTED: Final = HEADER.pack(ABORT, 4) + b"\x00\x00\x02\x02"
 ABORT_INVALID: Final = HEADER.pack(ABORT, 4) + b"\x00\x00\x02\x06"
+RELEASE_REQUEST: Final = HEADER.pack(RELEASE_RQ, 4) + bytes(4)
+RELEASE_RESPONSE: Final = HEADER.pack(RELEASE_RP, 4) + bytes(4)
+ABORT_BY_USER: Final = HEADER.pack(ABORT, 4) + bytes(4)
 ABORT_NO_REASON: Final = HEADER.pack(ABORT, 4) + b"\x00\x00\x02\x00"
 
 _ITEM: Final = Struct(">BxH")
 _FIXED_LENGTH: Final = 68
+_APPLICATION_CONTEXT: Final = b"1.2.840.10008.3.1.1.1"
 
 
 class MalformedPdu(Exception):
-    """Bytes that are no A-ASSOCIATE-RQ."""
+    """Bytes that are no PDU of the expected kind; the message never quotes them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +88,94 @@ class AssociateRequest:
     maximum_length: int = 0
     implementation_class_uid: str = ""
     implementation_version_name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnsweredContext:
+    """A presentation context as the acceptor answered it.
+
+    Parameters
+    ----------
+    context_id : int
+        As proposed.
+    result : int
+        0 acceptance, 1 user rejection, 2 no reason, 3 abstract syntax, 4 transfer syntaxes not supported.
+    transfer_syntax : str
+        The accepted one.
+    """
+
+    context_id: int
+    result: int
+    transfer_syntax: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssociateAccept:
+    """An A-ASSOCIATE-AC.
+
+    Parameters
+    ----------
+    contexts : tuple of AnsweredContext
+        One answer for each proposal.
+    maximum_length : int
+        Longest PDU the acceptor takes, 0 for any.
+    """
+
+    contexts: tuple[AnsweredContext, ...]
+    maximum_length: int = 0
+
+
+def encode_associate_rq(
+    *, called_aet: str, calling_aet: str, contexts: Sequence[ProposedContext], implementation: tuple[str, str]
+) -> bytes:
+    """Encode an A-ASSOCIATE-RQ with its header, PS3.8 9.3.2.
+
+    Parameters
+    ----------
+    called_aet, calling_aet : str
+        At most 16 characters.
+    contexts : sequence of ProposedContext
+        At most 128.
+    implementation : (str, str)
+        Our implementation class UID and version name.
+    """
+    items = [_item(0x10, _APPLICATION_CONTEXT)]
+    for context in contexts:
+        syntaxes = b"".join(_item(0x40, uid.encode()) for uid in context.transfer_syntaxes)
+        value = bytes((context.context_id, 0, 0, 0)) + _item(0x30, context.abstract_syntax.encode()) + syntaxes
+        items.append(_item(0x20, value))
+    items.append(_user_information(implementation))
+    return _associate(ASSOCIATE_RQ, called_aet, calling_aet, items)
+
+
+def encode_associate_ac(
+    request: AssociateRequest, answers: Sequence[AnsweredContext], *, implementation: tuple[str, str]
+) -> bytes:
+    """Encode the A-ASSOCIATE-AC that answers a request, PS3.8 9.3.3."""
+    items = [_item(0x10, _APPLICATION_CONTEXT)]
+    for answer in answers:
+        syntax = _item(0x40, answer.transfer_syntax.encode())
+        items.append(_item(0x21, bytes((answer.context_id, 0, answer.result, 0)) + syntax))
+    items.append(_user_information(implementation))
+    return _associate(ASSOCIATE_AC, request.called_aet, request.calling_aet, items)
+
+
+def parse_associate_ac(body: bytes) -> AssociateAccept:
+    """Parse the bytes after the PDU header.
+
+    Raises
+    ------
+    MalformedPdu
+        If lengths do not fit.
+    """
+    contexts, length = [], b""
+    for kind, value in _items(body[_FIXED_LENGTH:]):
+        if kind == 0x21 and len(value) >= 4:
+            syntax = next((_printable(uid) for item, uid in _items(value[4:]) if item == 0x40), "")
+            contexts.append(AnsweredContext(context_id=value[0], result=value[2], transfer_syntax=syntax))
+        elif kind == 0x50:
+            length = dict(_items(value)).get(0x51, b"")
+    return AssociateAccept(contexts=tuple(contexts), maximum_length=int.from_bytes(length, "big"))
 
 
 def parse_associate_rq(body: bytes) -> AssociateRequest:
@@ -133,6 +225,22 @@ def _context(value: bytes) -> ProposedContext:
     if not abstract or not transfers:
         raise MalformedPdu("a presentation context without syntaxes")
     return ProposedContext(context_id=value[0], abstract_syntax=abstract, transfer_syntaxes=tuple(transfers))
+
+
+def _associate(kind: int, called_aet: str, calling_aet: str, items: Sequence[bytes]) -> bytes:
+    titles = called_aet.encode("ascii", "replace").ljust(16) + calling_aet.encode("ascii", "replace").ljust(16)
+    body = b"\x00\x01\x00\x00" + titles + bytes(32) + b"".join(items)
+    return HEADER.pack(kind, len(body)) + body
+
+
+def _user_information(implementation: tuple[str, str]) -> bytes:
+    class_uid, version_name = implementation
+    length = _item(0x51, MAXIMUM_PDU_LENGTH.to_bytes(4, "big"))
+    return _item(0x50, length + _item(0x52, class_uid.encode()) + _item(0x55, version_name.encode()))
+
+
+def _item(kind: int, value: bytes) -> bytes:
+    return _ITEM.pack(kind, len(value)) + value
 
 
 def _items(content: bytes) -> Iterator[tuple[int, bytes]]:

@@ -47,6 +47,10 @@ class BlobStore:
             raise NotFound(f"blob {sha256[:12]} is not in the store")
         return path
 
+    def location(self, sha256: str) -> Path:
+        """Return where a blob lies or would lie."""
+        return self._path(sha256)
+
     def read(self, sha256: str) -> bytes:
         """Return a blob's bytes."""
         return self.path(sha256).read_bytes()

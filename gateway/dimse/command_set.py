@@ -1,0 +1,128 @@
+"""The command set of a DIMSE message, encoded and decoded: always implicit VR little endian, group 0000.
+
+References
+----------
+PS3.7 sections 6.3 and 9.3, Annex E.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from struct import Struct, error
+from typing import Final
+
+C_STORE_RQ: Final = 0x0001
+C_STORE_RSP: Final = 0x8001
+C_FIND_RQ: Final = 0x0020
+C_FIND_RSP: Final = 0x8020
+C_ECHO_RQ: Final = 0x0030
+C_ECHO_RSP: Final = 0x8030
+
+_HEADER: Final = Struct("<HHI")
+_US: Final = Struct("<HHIH")
+_NO_DATASET: Final = 0x0101
+_WITH_DATASET: Final = 0x0001
+
+_SOP_CLASS, _FIELD, _MESSAGE_ID, _RESPONDED_TO, _PRIORITY = 0x0002, 0x0100, 0x0110, 0x0120, 0x0700
+_DATASET_TYPE, _STATUS, _SOP_INSTANCE = 0x0800, 0x0900, 0x1000
+
+
+class MalformedCommand(Exception):
+    """Bytes that are no command set; the message never quotes them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """What a command set says.
+
+    Parameters
+    ----------
+    field : int
+        Command Field (0000,0100).
+    message_id : int
+        Message ID of a request, or the one a response answers.
+    sop_class, sop_instance : str
+        Affected SOP Class and Instance UID; empty when absent.
+    status : int
+        Of a response.
+    has_dataset : bool
+        Whether a data set follows.
+    """
+
+    field: int
+    message_id: int
+    sop_class: str = ""
+    sop_instance: str = ""
+    status: int = 0
+    has_dataset: bool = False
+
+    @property
+    def is_response(self) -> bool:
+        """Whether it answers a request."""
+        return self.field & 0x8000 != 0
+
+    def encode(self) -> bytes:
+        """Encode with group length, elements in order of their tags."""
+        elements = [_uid(_SOP_CLASS, self.sop_class) if self.sop_class else b"", _short(_FIELD, self.field)]
+        elements.append(_short(_RESPONDED_TO if self.is_response else _MESSAGE_ID, self.message_id))
+        if self.field in (C_STORE_RQ, C_FIND_RQ):
+            elements.append(_short(_PRIORITY, 0))
+        elements.append(_short(_DATASET_TYPE, _WITH_DATASET if self.has_dataset else _NO_DATASET))
+        if self.is_response:
+            elements.append(_short(_STATUS, self.status))
+        if self.sop_instance:
+            elements.append(_uid(_SOP_INSTANCE, self.sop_instance))
+        body = b"".join(elements)
+        return _HEADER.pack(0, 0, 4) + len(body).to_bytes(4, "little") + body
+
+
+def decode(content: bytes | memoryview) -> Command:
+    """Decode a command set.
+
+    Raises
+    ------
+    MalformedCommand
+        If lengths do not fit, or field or message id are missing.
+    """
+    values: dict[int, bytes] = {}
+    position, end = 0, len(content)
+    while position < end:
+        try:
+            group, element, length = _HEADER.unpack_from(content, position)
+        except error:
+            raise MalformedCommand("an element is cut") from None
+        position += 8
+        if group != 0 or position + length > end:
+            raise MalformedCommand("an element is of another group or longer than the command")
+        values[element] = bytes(content[position : position + length])
+        position += length
+    field = _number(values.get(_FIELD))
+    message_id = _number(values.get(_RESPONDED_TO if field is not None and field & 0x8000 else _MESSAGE_ID))
+    if field is None or message_id is None:
+        raise MalformedCommand("Command Field or Message ID is missing")
+    return Command(
+        field=field,
+        message_id=message_id,
+        sop_class=_text(values.get(_SOP_CLASS, b"")),
+        sop_instance=_text(values.get(_SOP_INSTANCE, b"")),
+        status=_number(values.get(_STATUS)) or 0,
+        has_dataset=_number(values.get(_DATASET_TYPE)) != _NO_DATASET,
+    )
+
+
+def _short(element: int, value: int) -> bytes:
+    return _US.pack(0, element, 2, value)
+
+
+def _uid(element: int, uid: str) -> bytes:
+    value = uid.encode("ascii", "replace")
+    value += b"\x00" * (len(value) % 2)
+    return _HEADER.pack(0, element, len(value)) + value
+
+
+def _number(value: bytes | None) -> int | None:
+    return int.from_bytes(value, "little") if value is not None and len(value) == 2 else None
+
+
+def _text(value: bytes) -> str:
+    return value.decode("ascii", "replace").rstrip("\x00 ")

@@ -1,0 +1,167 @@
+"""A thin client of Orthanc's REST API: what the gateway needs of it, as typed values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import requests
+
+from orthanc.changes import ChangesPage, parse_page
+from orthanc.errors import OrthancNotFound, OrthancRejected, OrthancUnreachable
+
+_INSTANCE = "Instance"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uploaded:
+    """What became of an upload.
+
+    Parameters
+    ----------
+    resource_id : str
+        Orthanc's identifier of the instance.
+    was_there : bool
+        Whether it had an instance of this identity before.
+    """
+
+    resource_id: str
+    was_there: bool
+
+
+class OrthancClient:
+    """An Orthanc at an address; a context manager that closes its connections.
+
+    Parameters
+    ----------
+    url : str
+        REST root.
+    username, password : str
+        Empty for none.
+    timeout_seconds : float
+        For each request.
+    """
+
+    def __init__(self, url: str, *, username: str = "", password: str = "", timeout_seconds: float = 60.0) -> None:
+        self._url = url.rstrip("/")
+        self._timeout = timeout_seconds
+        self._session = requests.Session()
+        # No proxy and no .netrc of whoever started us: what is configured is all there is.
+        self._session.trust_env = False
+        if username:
+            self._session.auth = (username, password)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._session.close()
+
+    def system(self) -> dict[str, Any]:
+        """Return what it says about itself.
+
+        Raises
+        ------
+        OrthancUnreachable, OrthancRejected
+            As for every call.
+        """
+        return self._json("GET", "/system")
+
+    def accepts_unknown_sop_classes(self) -> bool:
+        """Whether it takes SOP classes by C-STORE that its dcmtk does not know, such as label map segmentations."""
+        return self._call("GET", "/tools/unknown-sop-class-accepted").text.strip() == "1"
+
+    def changes(self, since: int, limit: int = 100) -> ChangesPage:
+        """Return what changed after a sequence number.
+
+        Parameters
+        ----------
+        since : int
+            Sequence number of the last change already seen.
+        limit : int
+            Most changes of one page.
+        """
+        answer = self._json("GET", "/changes", parameters={"since": since, "limit": limit})
+        return self._parsed(answer)
+
+    def last_change(self) -> ChangesPage:
+        """Return a page that holds only the newest change, or none."""
+        return self._parsed(self._json("GET", "/changes?last"))
+
+    def sop_class_of(self, resource_id: str) -> str:
+        """Return the SOP Class UID of an instance.
+
+        Raises
+        ------
+        OrthancNotFound
+            If it was deleted meanwhile.
+        """
+        return self._call("GET", f"/instances/{resource_id}/metadata/SopClassUid").text.strip()
+
+    def instance_file(self, resource_id: str) -> bytes:
+        """Return the DICOM file of an instance.
+
+        Raises
+        ------
+        OrthancNotFound
+            If it was deleted meanwhile.
+        """
+        return self._call("GET", f"/instances/{resource_id}/file").content
+
+    def find_instance(self, sop_instance_uid: str) -> str | None:
+        """Return Orthanc's identifier of an instance, None if it has none of this UID."""
+        answer = self._call("POST", "/tools/lookup", body=sop_instance_uid.encode())
+        return next((str(found["ID"]) for found in _json(answer) if found.get("Type") == _INSTANCE), None)
+
+    def upload(self, content: bytes) -> Uploaded:
+        """Store a DICOM file.
+
+        Raises
+        ------
+        OrthancRejected
+            If it does not take the file.
+        """
+        answer = _json(self._call("POST", "/instances", body=content))
+        if answer.get("Status") not in ("Success", "AlreadyStored"):
+            raise OrthancRejected("the Orthanc took the upload, and says it did not store it")
+        return Uploaded(resource_id=str(answer["ID"]), was_there=answer["Status"] == "AlreadyStored")
+
+    def _parsed(self, answer: dict[str, Any]) -> ChangesPage:
+        try:
+            return parse_page(answer)
+        except (KeyError, TypeError, ValueError):
+            raise OrthancRejected("the answer to /changes is not what an Orthanc would say") from None
+
+    def _json(self, method: str, path: str, parameters: dict[str, int] | None = None) -> dict[str, Any]:
+        answer: dict[str, Any] = _json(self._call(method, path, parameters=parameters))
+        return answer
+
+    def _call(
+        self, method: str, path: str, *, parameters: dict[str, int] | None = None, body: bytes | None = None
+    ) -> requests.Response:
+        try:
+            answer = self._session.request(
+                method, self._url + path, params=parameters, data=body, timeout=self._timeout
+            )
+        except requests.RequestException as error:
+            raise OrthancUnreachable(
+                f"the Orthanc does not answer ({type(error).__name__}): check its url and that it runs"
+            ) from None
+        if answer.status_code == 404:
+            raise OrthancNotFound("the Orthanc does not have what was asked for")
+        if answer.status_code in (401, 403):
+            raise OrthancRejected("the Orthanc refuses our user name or password")
+        if not answer.ok:
+            raise OrthancRejected(f"the Orthanc answered HTTP {answer.status_code}")
+        return answer
+
+
+def _json(answer: requests.Response) -> Any:
+    try:
+        return answer.json()
+    except requests.exceptions.JSONDecodeError:
+        raise OrthancRejected("the answer is not JSON: is this the REST root of an Orthanc?") from None
