@@ -1,12 +1,13 @@
-"""The delivered SEGs an incoming one may be an edit of: one candidate for each, with its source, its masks on demand."""
+"""The delivered SEGs that an incoming one may be an edit of, each a candidate with source and masks on demand."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 from sqlmodel import Session, col, select
 
-from dicom_sr.candidate import Candidate, ChangeBounds
+from dicom_sr.candidate import Candidate, ChangeBounds, OutputSource, OutputState
 from dicom_sr.segmentation import Segmentation
 from dicom_sr.series import read_series
 from dicom_sr.source import SourceSeries
@@ -15,27 +16,28 @@ from gateway.domain.pipeline import EditDoor, OutputKind, Pipeline, Stage
 from gateway.services import ledger
 from gateway.services.environment import Environment
 from gateway.services.report_context import tracking_of_case
-from gateway.store.tables import Case, Edit, Iteration, IterationOutput, Output, StageRun
+from gateway.store.tables import Case, Edit, Iteration, IterationOutput, Output, StageRun, Study
 
 
 def candidates_for(session: Session, env: Environment, study_instance_uid: str) -> tuple[Candidate, ...]:
     """Return a candidate for every SEG ever delivered for a study, of any iteration."""
+    study = session.get(Study, study_instance_uid)
     cases = session.exec(select(Case).where(Case.study_instance_uid == study_instance_uid).order_by(col(Case.id)))
     found: list[Candidate] = []
     for case in cases.all():
-        if case.generation > 0 and case.pipeline in env.pipelines:
-            found += _candidates_of(session, env, case)
+        if study is not None and case.generation > 0 and case.pipeline in env.pipelines:
+            found += _candidates_of(session, env, study, case)
     return tuple(found)
 
 
-def _candidates_of(session: Session, env: Environment, case: Case) -> list[Candidate]:
+def _candidates_of(session: Session, env: Environment, study: Study, case: Case) -> list[Candidate]:
     pipeline = env.pipeline(case.pipeline)
     stages = {stage.name: stage for stage in pipeline.editable_stages}
     shown = _shown(session, case)
     outputs = session.exec(
         select(Output).where(Output.case_id == case.id, Output.kind == OutputKind.SEG).order_by(col(Output.made_at))
     ).all()
-    sources: dict[int, SourceSeries] = {}
+    sources: dict[int, OutputSource] = {}
     found = []
     for output in outputs:
         run = ledger.runs_of(session, case.id, output.generation, output.iteration).get(output.stage)
@@ -43,9 +45,8 @@ def _candidates_of(session: Session, env: Environment, case: Case) -> list[Candi
             continue
         if output.generation not in sources:
             sources[output.generation] = _source(session, env, case, output.generation)
-        is_open = output.sop_instance_uid in shown and _door_is_open(pipeline, case)
-        source = sources[output.generation]
-        found.append(_candidate(session, env, output, stages[output.stage], run, source=source, is_open=is_open))
+        state = _state(pipeline, case, is_shown=output.sop_instance_uid in shown)
+        found.append(_candidate(session, env, study, output, stages[output.stage], run, sources, state))
     return found
 
 
@@ -69,15 +70,31 @@ def _shown(session: Session, case: Case) -> frozenset[str]:
     return frozenset(rows.all())
 
 
-def _door_is_open(pipeline: Pipeline, case: Case) -> bool:
+def _state(pipeline: Pipeline, case: Case, *, is_shown: bool) -> OutputState:
+    if not is_shown:
+        return OutputState.SUPERSEDED
+    if case.state is CaseState.RUNNING:
+        return OutputState.EDITED
     if case.state not in EDITABLE:
-        return False
-    return pipeline.edits is EditDoor.OPEN or case.state is CaseState.AWAITING_EDIT
+        return OutputState.CLOSED
+    asked = pipeline.edits is EditDoor.OPEN or case.state is CaseState.AWAITING_EDIT
+    return OutputState.OPEN if asked else OutputState.CLOSED
 
 
-def _source(session: Session, env: Environment, case: Case, generation: int) -> SourceSeries:
+def _source(session: Session, env: Environment, case: Case, generation: int) -> OutputSource:
     iteration = ledger.iteration_of(session, case.id, generation, _first_number(session, case, generation))
-    return read_series([env.blobs.path(item["sha256"]) for item in iteration.inputs])
+    paths = [env.blobs.path(item["sha256"]) for item in iteration.inputs]
+
+    @cache
+    def load() -> SourceSeries:
+        return read_series(paths)
+
+    return OutputSource(
+        series_instance_uid=iteration.series_instance_uid,
+        frame_of_reference_uid=load().frame_of_reference_uid,
+        sop_instance_uids=frozenset(item["sop_instance_uid"] for item in iteration.inputs),
+        load=load,
+    )
 
 
 def _first_number(session: Session, case: Case, generation: int) -> int:
@@ -90,12 +107,12 @@ def _first_number(session: Session, case: Case, generation: int) -> int:
 def _candidate(
     session: Session,
     env: Environment,
+    study: Study,
     output: Output,
     stage: Stage,
     run: StageRun,
-    *,
-    source: SourceSeries,
-    is_open: bool,
+    sources: dict[int, OutputSource],
+    state: OutputState,
 ) -> Candidate:
     edits = session.exec(select(Edit.digest).where(Edit.prior_sop_instance_uid == output.sop_instance_uid))
     return Candidate(
@@ -103,16 +120,18 @@ def _candidate(
         stage=stage.name,
         generation=output.generation,
         iteration=output.iteration,
-        is_open=is_open,
-        source=source,
+        state=state,
+        study_instance_uid=study.study_instance_uid,
+        patient_id=study.patient_id,
+        source=sources[output.generation],
         sop_instance_uid=output.sop_instance_uid,
         series_instance_uid=output.series_instance_uid,
         segments=stage.segments,
         tracking={segment.label: tracking_of_case(output.case_id, segment.label) for segment in stage.segments},
         load=_loader(env, run),
         bounds=ChangeBounds(
-            minimum_dice=stage.scope.minimum_dice,
-            maximum_volume_ratio=stage.scope.maximum_volume_ratio,
+            min_dice=stage.scope.minimum_dice,
+            max_volume_ratio=stage.scope.maximum_volume_ratio,
             overlap_allowed=stage.scope.overlap,
         ),
         accepted_edit_digests=frozenset(edits.all()),
