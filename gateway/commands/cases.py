@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,23 +39,7 @@ def cases(
     if as_json:
         print_json(page)
         return
-    print_table(
-        ("case", "pipeline", "iteration", "state", "verdict", "QC status", "assignee", "changed"),
-        [
-            (
-                c["id"],
-                c["pipeline"],
-                c["iteration"],
-                c["state"],
-                _outcome(c),
-                c["qc_status"],
-                c["qc_assignee"],
-                c.get("changed_at", ""),
-            )
-            for c in page["cases"]
-        ],
-        empty="no cases",
-    )
+    print_cases(page["cases"])
     if page.get("next_cursor"):
         typer.echo(f"more: --cursor {page['next_cursor']}")
 
@@ -79,7 +63,7 @@ def show(
         print_json(case)
     else:
         print_case(case)
-    if must_accept and _outcome(case) != "ACCEPT":
+    if must_accept and not is_case_accepted(case):
         raise typer.Exit(ExitCode.NOT_ACCEPTED)
 
 
@@ -143,6 +127,21 @@ def bundle(
         print_json({"file": str(target), "bytes": size})
     else:
         typer.echo(f"wrote {target} ({size} bytes)")
+
+
+def is_case_accepted(case: Mapping[str, Any]) -> bool:
+    """Whether the machine's verdict on a case is ACCEPT."""
+    return _outcome(case) == "ACCEPT"
+
+
+def print_cases(found: Sequence[Mapping[str, Any]]) -> None:
+    """Print cases as lines of a worklist."""
+    keys = ("id", "pipeline", "iteration", "state", "qc_status", "qc_assignee")
+    print_table(
+        ("case", "pipeline", "iteration", "state", "QC status", "assignee", "verdict"),
+        [(*(case[key] for key in keys), _outcome(case)) for case in found],
+        empty="no cases",
+    )
 
 
 def print_case(case: Mapping[str, Any]) -> None:

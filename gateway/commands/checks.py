@@ -203,7 +203,7 @@ def _dicom_peer(name: str, destination: Destination, *, calling: str) -> CheckRe
 
 def _echo(name: str, host: str, port: int, called: str, *, calling: str) -> CheckResult:
     """Test TCP and C-ECHO apart: they fail for different reasons, and different people mend them."""
-    from gateway.dimse.scu import echo
+    from gateway.dimse.scu import RemoteNode, echo
 
     where = f"{called}@{host}:{port}"
     try:
@@ -212,7 +212,7 @@ def _echo(name: str, host: str, port: int, called: str, *, calling: str) -> Chec
         cause = error.strerror or str(error)
         return _failed(name, f"{where}: no TCP connection: {cause}", ExitCode.PEER_UNREACHABLE)
     try:
-        echo(host=host, port=port, called=called, calling=calling)
+        echo(RemoteNode(ae_title=called, host=host, port=port, calling_aet=calling))
     except GatewayError as error:
         return _failed(name, f"{where}: TCP connects, C-ECHO does not: {error.detail}", ExitCode.PEER_UNREACHABLE)
     return _good(name, f"{where}: TCP and C-ECHO")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from gateway.commands.cases import is_case_accepted, print_cases
 from gateway.commands.output import (
     DEFAULT_URL,
     AsJson,
@@ -16,7 +18,6 @@ from gateway.commands.output import (
     GatewayUrl,
     end,
     print_json,
-    print_table,
 )
 
 Host = Annotated[str, typer.Option("--host", help="Address of the DICOM peer.")]
@@ -73,29 +74,30 @@ def send(
     """
     from gateway import logs
     from gateway.commands.client import GatewayClient
+    from gateway.commands.sending import find_parcels, is_accepted, send_parcels
     from gateway.commands.waiting import wait_for_verdicts
-    from gateway.dimse.scu import send_files
+    from gateway.dimse.scu import RemoteNode
 
     logs.configure()
-    files = [file for path in paths for file in ([path] if path.is_file() else sorted(path.rglob("*")))]
-    sent = send_files([file for file in files if file.is_file()], host=host, port=port, called=called, calling=calling)
-    report = [{"sop_instance_uid": s.sop_instance_uid, "dimse_status": f"0x{s.dimse_status:04X}"} for s in sent]
-    refused = [s for s in sent if s.dimse_status != 0]
-    studies = {s.study_instance_uid for s in sent if s.dimse_status == 0}
+    parcels = find_parcels(paths)
+    if not parcels:
+        end(ExitCode.FAILED, "no DICOM file found")
+    receipts = send_parcels(parcels, RemoteNode(ae_title=called, host=host, port=port, calling_aet=calling))
+    refused = [receipt for receipt in receipts if not is_accepted(receipt)]
+    studies = {p.study_instance_uid for p, r in zip(parcels, receipts, strict=True) if is_accepted(r)}
     cases = wait_for_verdicts(GatewayClient(url), studies, timeout_s=wait) if wait and studies else []
     if as_json:
-        print_json({"sent": report, "cases": cases})
+        sent = [{"sop_instance_uid": r.sop_instance_uid, "outcome": r.carried, "detail": r.detail} for r in receipts]
+        print_json({"sent": sent, "cases": cases})
     else:
-        typer.echo(f"{len(sent) - len(refused)} of {len(sent)} instances accepted by {called}@{host}:{port}")
+        typer.echo(f"{len(receipts) - len(refused)} of {len(receipts)} instances accepted by {called}@{host}:{port}")
+        for sentence, count in Counter(receipt.detail for receipt in refused).items():
+            typer.echo(f"  {count} not: {sentence}")
         if wait:
-            print_table(
-                ("case", "pipeline", "verdict", "state"),
-                [(c["id"], c["pipeline"], c["verdict"]["outcome"], c["state"]) for c in cases],
-                empty="no pipeline took the study",
-            )
-    if refused or not sent:
-        end(ExitCode.FAILED, "" if sent else "no DICOM file found")
-    if wait and (not cases or any(case["verdict"]["outcome"] != "ACCEPT" for case in cases)):
+            print_cases(cases)
+    if refused:
+        end(ExitCode.FAILED)
+    if wait and not all(is_case_accepted(case) for case in cases):
         raise typer.Exit(ExitCode.NOT_ACCEPTED)
 
 
@@ -110,11 +112,12 @@ def echo(
     import time
 
     from gateway import logs
+    from gateway.dimse.scu import RemoteNode
     from gateway.dimse.scu import echo as verify_peer
 
     logs.configure()
     began = time.perf_counter()
-    verify_peer(host=host, port=port, called=called, calling=calling)
+    verify_peer(RemoteNode(ae_title=called, host=host, port=port, calling_aet=calling))
     milliseconds = (time.perf_counter() - began) * 1000
     if as_json:
         print_json({"peer": f"{called}@{host}:{port}", "answered": True, "milliseconds": round(milliseconds, 1)})
