@@ -81,6 +81,11 @@ class DicomNode:
             self._services.abort_all()
             self._door.wait(5.0)
 
+    @property
+    def open_associations(self) -> int:
+        """Associations that are open now."""
+        return len(self._associations)
+
     def studies_open(self) -> frozenset[str]:
         """Study Instance UIDs that associations open now have brought something of."""
         return self._associations.studies()

@@ -1,0 +1,281 @@
+"""The composition root: the only place that knows every part, puts them together, and starts and stops them."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import threading
+from collections.abc import Iterable
+from contextlib import ExitStack
+from datetime import datetime
+from functools import partial
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import structlog
+
+from gateway.config import Config, Peer
+from gateway.dimse.contexts import STORAGE_CLASSES
+from gateway.dimse.courier import dimse_courier
+from gateway.dimse.find_count import FindCount
+from gateway.dimse.node import DicomNode
+from gateway.dispatch.folder_lock import FolderLock
+from gateway.dispatch.inline import InlineDispatcher
+from gateway.dispatch.loop import Loop
+from gateway.domain.errors import ConfigurationError, PeerRejected, PeerUnreachable
+from gateway.domain.qc_status import QcStatus
+from gateway.services import assemble, holds, review
+from gateway.services.accept_edit import handle_edit, pending_edits
+from gateway.services.claim import release_interrupted, retry
+from gateway.services.courier import Courier
+from gateway.services.courier_http import http_courier
+from gateway.services.deliver import Deliverer
+from gateway.services.environment import Environment, build_environment
+from gateway.services.expected_count import ConfiguredCount, QidoCount
+from gateway.services.load_series import load_image
+from gateway.services.picture_cache import PictureCache
+from gateway.services.pictures import Pictures
+from gateway.services.receive import Receiver
+from gateway.store.migrate import upgrade
+from gateway.web.app import create_app
+from gateway.web.server import WebServer
+from gateway.web.services import NodeFacts, Services
+
+log = structlog.get_logger(__name__)
+
+_DRAIN_S = 30.0
+_LOOK_FOR_STUDIES_S = 1.0
+_LOOK_FOR_EDITS_S = 10.0
+_LOOK_FOR_DELIVERIES_S = 2.0
+
+
+def gateway_version() -> str:
+    """Return the installed version."""
+    return installed_version("overread")
+
+
+def build(config: Config) -> Gateway:
+    """Put a gateway together; nothing is opened before `Gateway.run`.
+
+    Raises
+    ------
+    ConfigurationError
+        If no data folder is named.
+    """
+    if config.data.folder is None:
+        raise ConfigurationError("no data folder: give --data DIR, or data.folder in the configuration")
+    return Gateway(config, config.data.folder)
+
+
+class Gateway:
+    """One running gateway.
+
+    Parameters
+    ----------
+    config : Config
+        The configuration.
+    data : Path
+        Data folder.
+    """
+
+    def __init__(self, config: Config, data: Path) -> None:
+        self._config = config
+        self._data = data
+        self._stopped = threading.Event()
+
+    def run(self) -> int:
+        """Serve until SIGTERM or SIGINT, then drain; return the exit code.
+
+        Raises
+        ------
+        StorageUnavailable
+            If the data folder, the database or a port cannot be used.
+        """
+        previous = {s: signal.signal(s, self._on_signal) for s in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            with ExitStack() as stack:
+                ready = self._start(stack)
+                print(ready, flush=True)  # noqa: T201 - the ready line is the contract with whoever started us
+                self._stopped.wait()
+                log.info("draining")
+            return 0
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def stop(self) -> None:
+        """Ask `run` to drain and return."""
+        self._stopped.set()
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self._stopped.set()
+
+    def _start(self, stack: ExitStack) -> str:
+        """Start every part; what is started last is stopped first."""
+        stack.enter_context(FolderLock(self._data))
+        env = build_environment(self._config, self._data, version=gateway_version())
+        stack.callback(env.database.close)
+        self._check_models(env)
+        upgrade(env.database)
+        swept, released = env.blobs.sweep_incoming(), release_interrupted(env)
+        if swept or released:
+            log.warning("resuming after a crash", half_received=swept, interrupted_stage_runs=released)
+        parts = Parts(env, self._data)
+        return parts.start(stack)
+
+    def _check_models(self, env: Environment) -> None:
+        for pipeline in env.pipelines.values():
+            for stage in pipeline.stages:
+                env.catalogue.identity(stage)
+
+
+class Parts:
+    """The moving parts of a gateway and who wakes whom.
+
+    Parameters
+    ----------
+    env : Environment
+        Database, blobs, pipelines.
+    data : Path
+        Data folder.
+    """
+
+    def __init__(self, env: Environment, data: Path) -> None:
+        self._env = env
+        self._data = data
+        config = env.config
+        self._count = ConfiguredCount(FindCount(config.node.ae_title), QidoCount())
+        self._deliverer = Deliverer(env.database, env.blobs, config.destinations, _couriers(config), env.clock)
+        self._deliveries = [
+            Loop(f"deliver {name}", partial(self._deliver, name), interval_s=_LOOK_FOR_DELIVERIES_S)
+            for name in self._deliverer.names
+        ]
+        self._dispatcher = InlineDispatcher(
+            env, data, version=gateway_version(), on_settled=partial(_wake, self._deliveries)
+        )
+        self._edits = Loop("edits", self._take_edits, interval_s=_LOOK_FOR_EDITS_S)
+        self._assembly = Loop("assemble", self._assemble, interval_s=_LOOK_FOR_STUDIES_S)
+        self._receiver = Receiver(
+            env.database,
+            env.blobs,
+            env.clock,
+            config.node.minimum_free_mb,
+            lambda _received: self._edits.wake(),
+            maximum_object_mb=config.node.maximum_object_mb,
+        )
+        self._node = DicomNode(config.node, self._receiver, lambda _transfer: self._assembly.wake())
+        self._dicom_address = ""
+        self._started_at = env.clock()
+
+    def start(self, stack: ExitStack) -> str:
+        """Start everything on `stack`, doors last; return the ready line."""
+        self._dispatcher.start()
+        stack.callback(partial(self._dispatcher.stop, grace_s=_DRAIN_S))
+        for loop in (*self._deliveries, self._edits, self._assembly):
+            loop.start()
+            stack.callback(loop.stop)
+        host, port = self._node.start()
+        stack.callback(partial(self._node.stop, _DRAIN_S))
+        self._dicom_address = f"{host}:{port}"
+        node = self._env.config.node
+        server = WebServer(create_app(self._services()), node.bind, self._env.config.web.port)
+        http_host, http_port = server.start()
+        stack.callback(server.stop)
+        return f"overread ready dicom={host}:{port} aet={node.ae_title} http={http_host}:{http_port}"
+
+    def _assemble(self) -> bool:
+        closures = assemble.find_closable(
+            self._env,
+            now=self._env.clock(),
+            still_sending=self._node.studies_open(),
+            expected_count=self._expected_count,
+        )
+        for closure in closures:
+            if assemble.close_study(self._env, closure):
+                self._dispatcher.wake()
+        return False
+
+    def _expected_count(self, peer: Peer, study_instance_uid: str) -> int | None:
+        try:
+            return self._count.expected_instances(peer, study_instance_uid)
+        except (PeerUnreachable, PeerRejected) as error:
+            log.warning("the sender cannot be asked for its count", peer=peer.ae_title, code=error.code)
+            return None
+
+    def _take_edits(self) -> bool:
+        for uid in pending_edits(self._env):
+            handle_edit(self._env, uid)
+            self._dispatcher.wake()
+        return False
+
+    def _deliver(self, destination: str) -> bool:
+        return self._deliverer.run_due(destination) > 0
+
+    def _services(self) -> Services:
+        env = self._env
+        scratch = self._data / "scratch"
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
+        return Services(
+            config=env.config,
+            database=env.database,
+            blobs=env.blobs,
+            clock=env.clock,
+            version=gateway_version(),
+            scratch=scratch,
+            pictures=Pictures(env.database, env.blobs, partial(load_image, env), PictureCache(self._data / "pictures")),
+            receiver=self._receiver,
+            decide=self._decide,
+            resolve_hold=self._resolve_hold,
+            retry_delivery=self._retry_delivery,
+            retry_case=self._retry_case,
+            node=self._facts,
+            not_ready=self._not_ready,
+        )
+
+    def _decide(self, *, case_id: str, decision: QcStatus, comment: str, actor: str, at: datetime) -> None:
+        review.decide(self._env.database, case_id=case_id, decision=decision, comment=comment, actor=actor, at=at)
+        self._dispatcher.wake()
+
+    def _resolve_hold(self, **order: Any) -> None:
+        holds.resolve(self._env, **order)
+        self._dispatcher.wake()
+
+    def _retry_delivery(self, *, delivery_id: int, actor: str, at: datetime) -> None:  # noqa: ARG002 - has a clock
+        self._deliverer.retry(delivery_id, actor=actor)
+        _wake(self._deliveries)
+
+    def _retry_case(self, *, case_id: str, actor: str, at: datetime) -> None:  # noqa: ARG002 - has a clock
+        retry(self._env, case_id=case_id, actor=actor)
+        self._dispatcher.wake()
+
+    def _facts(self) -> NodeFacts:
+        node = self._env.config.node
+        return NodeFacts(
+            ae_titles=(node.ae_title, *node.more_ae_titles),
+            dicom_address=self._dicom_address,
+            contexts=len(STORAGE_CLASSES) + 1,
+            open_associations=self._node.open_associations,
+            started_at=self._started_at,
+        )
+
+    def _not_ready(self) -> tuple[str, ...]:
+        return () if self._dispatcher.host_pid else ("the stage host is not running yet",)
+
+
+def _couriers(config: Config) -> dict[str, Courier]:
+    return {
+        destination.name: (
+            dimse_courier(destination, calling_aet=config.node.ae_title)
+            if destination.kind == "dicom"
+            else http_courier(destination)
+        )
+        for destination in config.destinations
+    }
+
+
+def _wake(loops: Iterable[Loop]) -> None:
+    for loop in loops:
+        loop.wake()

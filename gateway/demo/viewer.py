@@ -1,0 +1,102 @@
+"""A stand-in for a person at a viewer: takes a delivered SEG, moves a border with a brush, saves it as viewers do.
+
+Like the viewers people use it writes new UIDs and loses codes, tracking ids and the link to the object it started from;
+what it keeps is the segment labels.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from dicom_sr.codes import Code
+from dicom_sr.equipment import Equipment
+from dicom_sr.seg_description import AlgorithmType, SegDescription, SegmentAuthor
+from dicom_sr.seg_header import read_seg_header
+from dicom_sr.seg_kind import SegKind
+from dicom_sr.seg_open import open_seg
+from dicom_sr.seg_read import read_seg
+from dicom_sr.seg_write import write_seg
+from dicom_sr.segmentation import Segment, Segmentation
+from dicom_sr.series import read_series
+from dicom_sr.uids import derive_uid
+
+_TISSUE = Code("85756007", "SCT", "Tissue")
+_BRUSHED_SLICES = 3
+
+
+def edit_seg(delivered: Path, images: list[Path], *, seed: int) -> tuple[Dataset, int]:
+    """Edit a delivered SEG of at least one segment.
+
+    Parameters
+    ----------
+    delivered : Path
+        The SEG as the gateway sent it.
+    images : list of Path
+        Its source series.
+    seed : int
+        Names the new object.
+
+    Returns
+    -------
+    dataset : Dataset
+        The edited SEG, ready to send.
+    painted : int
+        Voxels that the brush changed.
+    """
+    source = read_series(images)
+    dataset = open_seg(delivered)
+    header = read_seg_header(dataset)
+    content = read_seg(dataset, source, header=header)
+    assert source.grid is not None
+    segments = tuple(
+        Segment(number=number, label=declared.label, category=_TISSUE, property_type=_TISSUE)
+        for number, declared in enumerate((s for s in header.segments if s.number), 1)
+    )
+    masks = {number: content.mask(declared.number) for number, declared in enumerate(header.segments, 1)}
+    labels = np.zeros(source.grid.shape, np.uint16)
+    for number, mask in masks.items():
+        labels[mask] = number
+    edited = _brush(labels)
+    description = SegDescription(
+        sop_instance_uid=derive_uid("demo edit", seed),
+        series_instance_uid=derive_uid("demo edit series", seed),
+        series_number=99,
+        instance_number=1,
+        series_description="Research Derived series",
+        content_label="EDITED",
+        content_description="",
+        created_at=datetime.now(UTC),
+        tracking={},
+        authors={segment.label: SegmentAuthor(algorithm_type=AlgorithmType.MANUAL) for segment in segments},
+        equipment=Equipment(
+            manufacturer="Demo viewer",
+            model_name="brush",
+            serial_number="1",
+            software_versions=("1",),
+            device_uid=derive_uid("demo viewer"),
+        ),
+    )
+    segmentation = Segmentation.from_labelmap(source.grid, edited, segments)
+    return write_seg(segmentation, source, description, kind=SegKind.BINARY), int((edited != labels).sum())
+
+
+def _brush(labels: np.ndarray[tuple[int, ...], np.dtype[np.uint16]]) -> np.ndarray[tuple[int, ...], np.dtype[np.uint16]]:
+    """Give the voxels of the last segment on a few slices next to the first one to that one."""
+    edited = labels.copy()
+    slices = np.flatnonzero((labels > 0).any(axis=(1, 2)))
+    middle = slices[len(slices) // 2]
+    for z in range(middle, middle + _BRUSHED_SLICES):
+        first = labels[z] == 1
+        rows = np.flatnonzero(first.any(axis=1))
+        if rows.size:
+            near = np.zeros_like(first)
+            near[max(rows[0] - 2, 0) : rows[-1] + 3] = True
+            edited[z][(labels[z] > 1) & near] = 1
+    if (edited == labels).all():
+        # One segment only: shave its border on the middle slices.
+        edited[middle][labels[middle] > 0] = 0
+    return edited
