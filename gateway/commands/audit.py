@@ -24,11 +24,11 @@ def audit(
         return
     from gateway.commands.client import GatewayClient
 
-    page = GatewayClient(url).get("/api/v1/audit", case_id=case_id, limit=limit)
+    events = GatewayClient(url).get("/api/v1/audit", case_id=case_id, limit=limit)
     if as_json:
-        print_json(page)
+        print_json(events)
         return
-    rows = [(e["id"], e["at"], e["actor"], e["action"], e["case_id"], e["subject"]) for e in page["events"]]
+    rows = [(e["id"], e["at"], e["actor"], e["action"], e["case_id"], e["subject"]) for e in events]
     print_table(("event", "at", "actor", "action", "case", "subject"), rows, empty="no events")
 
 
@@ -41,6 +41,6 @@ def verify(url: GatewayUrl = DEFAULT_URL, as_json: AsJson = False) -> None:
     if as_json:
         print_json(answer)
     elif answer["whole"]:
-        typer.echo(f"the chain is whole; its head is {answer['head']}")
+        typer.echo(f"{answer['events']} events, the chain is whole; its head is {answer['head']}")
     if not answer["whole"]:
-        end(ExitCode.FAILED, f"event {answer['first_broken_id']} does not fit: a row was changed or removed")
+        end(ExitCode.FAILED, f"event {answer['first_broken']} does not fit: a row was changed or removed")

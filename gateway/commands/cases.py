@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.commands.output import DEFAULT_URL, AsJson, ExitCode, GatewayUrl, print_facts, print_json, print_table
+from gateway.commands.output import DEFAULT_URL, AsJson, ExitCode, GatewayUrl, end, print_facts, print_json, print_table
 from gateway.domain.qc_status import QcStatus
 
 CaseId = Annotated[str, typer.Argument(help="Id of the case, as 'overread cases' lists it.")]
@@ -104,7 +104,11 @@ def edit(
     if as_json:
         print_json(answer)
     else:
-        print_facts({key: _flat(value) for key, value in answer.items()})
+        print_facts({key: answer[key] for key in ("outcome", "case_id", "stage", "iteration", "hold_id")})
+        for reason in answer["reasons"]:
+            typer.echo(f"  {reason['code']}: {reason['detail']}")
+    if answer["hold_id"]:
+        end(ExitCode.FAILED, "the edit is held: 'overread holds' lists it, a person decides")
 
 
 def bundle(
@@ -162,10 +166,11 @@ def print_case(case: Mapping[str, Any]) -> None:
     for reason in (case["verdict"] or {}).get("reasons", []):
         typer.echo(f"  {reason['outcome']}: {reason['text']}")
     for iteration in case["iterations"]:
-        typer.echo(f"\niteration {iteration['iteration']} of generation {iteration['generation']}")
+        typer.echo(f"\niteration {iteration['number']} of generation {iteration['generation']} ({iteration['cause']})")
+        runs = iteration["stage_runs"]
         print_table(
             ("stage", "outcome", "seconds", "key"),
-            [(r["stage"], r["outcome"], f"{r['seconds']:.2f}", r["key"][:12]) for r in iteration["stage_runs"]],
+            [(run["stage"], run["outcome"] or run["state"], f"{run['seconds']:.2f}", run["key"][:12]) for run in runs],
             empty="no stage has run",
         )
         for output in iteration["outputs"]:
@@ -176,11 +181,3 @@ def print_case(case: Mapping[str, Any]) -> None:
 def _outcome(case: Mapping[str, Any]) -> str:
     verdict = case.get("verdict")
     return str(verdict.get("outcome", "")) if isinstance(verdict, Mapping) else str(verdict or "")
-
-
-def _flat(value: object) -> str:
-    if isinstance(value, list):
-        return "; ".join(_flat(item) for item in value)
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key}: {_flat(item)}" for key, item in value.items())
-    return str(value)

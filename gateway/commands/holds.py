@@ -26,13 +26,13 @@ def holds(context: typer.Context, url: GatewayUrl = DEFAULT_URL, as_json: AsJson
         return
     from gateway.commands.client import GatewayClient
 
-    page = GatewayClient(url).get("/api/v1/holds")
+    held = GatewayClient(url).get("/api/v1/holds")
     if as_json:
-        print_json(page)
+        print_json(held)
         return
     rows = [
         (hold["id"], hold["held_at"], hold["sender"], hold["case_id"], hold["stage"], reason["code"], reason["detail"])
-        for hold in page["holds"]
+        for hold in held
         for reason in hold["reasons"]
     ]
     print_table(("hold", "since", "sender", "case", "stage", "reason", ""), rows, empty="nothing is held")

@@ -10,7 +10,12 @@ import typer
 
 from gateway.commands.output import AsJson, ExitCode, end, print_json, print_table
 
-DataArgument = Annotated[Path, typer.Argument(help="Folder with the data.", exists=True, file_okay=False)]
+DataFolderArgument = Annotated[
+    Path,
+    typer.Argument(help="Folder with the data, or the folder that holds all data sets.", exists=True, file_okay=False),
+]
+#: Data set of the hippocampus models below a folder that holds all data sets.
+_HIPPOCAMPUS = "hippocampus_msd"
 
 
 class Trainable(StrEnum):
@@ -56,3 +61,76 @@ def models(
         print_table(columns, [[str(row[name])[:60] for name in columns] for row in rows], empty="no models are shipped")
     if any(row.get("verified", "ok") != "ok" for row in rows):
         end(ExitCode.FAILED, "a model is not the one its card describes")
+
+
+def train(
+    family: Annotated[Trainable, typer.Argument(help="Models to train.")],
+    data: DataFolderArgument,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder that gets a weights folder for each model.")],
+    task: Annotated[str, typer.Option(help="Only this segmentation model, by the name of its weights.")] = "",
+    minutes: Annotated[float | None, typer.Option(min=0, help="Longest training of each model, minutes.")] = None,
+    seed: Annotated[int, typer.Option(help="Where random numbers start.")] = 0,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
+    as_json: AsJson = False,
+) -> None:
+    """Train the networks of a model family.
+
+    Patients are split by the code; those of calibration and test are never trained on.
+    """
+    from gateway import logs
+
+    logs.configure()
+    folder = _hippocampus_folder(data)
+    if family is Trainable.SEGMENTATION_QC:
+        from models.segmentation_qc.train import NAME, QcTrainingSettings
+        from models.segmentation_qc.train import train as train_qc
+
+        qc_settings = QcTrainingSettings(minutes=minutes, seed=seed, threads=threads)
+        written = [train_qc(folder, out / NAME, work=out / f"{NAME}.work", settings=qc_settings)]
+    else:
+        from models.segmentation.task import TASKS, task_named
+        from models.segmentation.train import TrainingSettings
+        from models.segmentation.train import train as train_segmentation
+
+        settings = TrainingSettings(minutes=minutes, seed=seed, threads=threads)
+        names = [task_named(task).name] if task else [one.name for one in TASKS]
+        written = [train_segmentation(folder, out / name, task=name, settings=settings) for name in names]
+    if as_json:
+        print_json({"weights": [str(path) for path in written]})
+    else:
+        for path in written:
+            typer.echo(f"wrote {path}")
+
+
+def evaluate(
+    family: Annotated[Evaluable, typer.Argument(help="Models to measure.")],
+    data: DataFolderArgument,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for the reports; the weights' own folders when left out.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure models on patients they never saw.
+
+    Writes metrics.json and one row per case, with confidence intervals and a simple baseline beside each figure.
+    """
+    from models.evaluate import Family
+    from models.evaluate import evaluate as measure
+
+    chosen = list(Family) if family is Evaluable.ALL else [Family(family.value)]
+    reports = {}
+    for one in chosen:
+        folder = data if one is Family.IMAGE_QC else _hippocampus_folder(data)
+        target = out / one.value if out is not None and family is Evaluable.ALL else out
+        reports[one.value] = measure(one, folder, target)
+    if as_json or family is not Evaluable.SEGMENTATION:
+        print_json(reports if family is Evaluable.ALL else reports[family.value])
+        return
+    from models.segmentation.evaluate import table
+
+    for line in table(reports[family.value]):
+        typer.echo(line)
+
+
+def _hippocampus_folder(data: Path) -> Path:
+    return data / _HIPPOCAMPUS if (data / _HIPPOCAMPUS).is_dir() else data
