@@ -6,6 +6,7 @@ about a microsecond an element and never follows a length out of its container.
 
 from __future__ import annotations
 
+import mmap
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -16,6 +17,9 @@ from dicom_sr.seg_errors import UnreadableReason, UnreadableSeg
 UNDEFINED_LENGTH = 0xFFFFFFFF
 #: Sequences nested deeper than this are refused; segmentations use six levels.
 MAX_DEPTH = 24
+
+#: Encoded elements: bytes, or a file mapped into memory.
+Encoded = bytes | mmap.mmap
 
 _ITEM = 0xFFFEE000
 _ITEM_END = 0xFFFEE00D
@@ -51,18 +55,18 @@ class Element(NamedTuple):
         return self.end != self.value_end
 
 
-def is_explicit(data: bytes, start: int) -> bool:
+def is_explicit(data: Encoded, start: int) -> bool:
     """Whether the element at `start` carries an explicit VR, whatever the transfer syntax says."""
     vr = data[start + 4 : start + 6]
     return vr in _SHORT_VRS or vr in _LONG_VRS
 
 
-def elements(data: bytes, start: int, stop: int, *, explicit: bool) -> Iterator[Element]:
+def elements(data: Encoded, start: int, stop: int, *, explicit: bool) -> Iterator[Element]:
     """Walk the elements of one dataset, little endian.
 
     Parameters
     ----------
-    data : bytes
+    data : bytes or mmap.mmap
         Encoded dataset.
     start, stop : int
         Where the dataset lies.
@@ -193,7 +197,7 @@ class _Collector:
         return position
 
 
-def _header(data: bytes, position: int, stop: int, explicit: bool) -> Header:
+def _header(data: Encoded, position: int, stop: int, explicit: bool) -> Header:
     value = position + 8
     if value > stop:
         raise _broken("an element header is cut")
@@ -212,7 +216,7 @@ def _header(data: bytes, position: int, stop: int, explicit: bool) -> Header:
     return Header(group << 16 | number, vr, length, value)
 
 
-def _item(data: bytes, position: int, stop: int) -> tuple[int, int, int]:
+def _item(data: Encoded, position: int, stop: int) -> tuple[int, int, int]:
     """Read the head of an item or of a sequence's delimiter: tag, length and where the content starts."""
     value = position + 8
     if value > stop:
@@ -226,7 +230,7 @@ def _item(data: bytes, position: int, stop: int) -> tuple[int, int, int]:
     return tag, length, value
 
 
-def _skip_sequence(data: bytes, start: int, stop: int, *, explicit: bool, depth: int) -> int:
+def _skip_sequence(data: Encoded, start: int, stop: int, *, explicit: bool, depth: int) -> int:
     """Return where the delimiter of a sequence of undefined length starts."""
     _require_depth(depth)
     position = start
@@ -240,7 +244,7 @@ def _skip_sequence(data: bytes, start: int, stop: int, *, explicit: bool, depth:
             position = value + length
 
 
-def _skip_item(data: bytes, start: int, stop: int, *, explicit: bool, depth: int) -> int:
+def _skip_item(data: Encoded, start: int, stop: int, *, explicit: bool, depth: int) -> int:
     """Return where the element after the delimiter of an item of undefined length starts."""
     position = start
     while data[position : position + 4] != b"\xfe\xff\x0d\xe0":

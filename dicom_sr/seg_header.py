@@ -20,7 +20,8 @@ from dicom_sr.seg_kind import LABEL_MAP_SEGMENTATION_STORAGE, SEGMENTATION_STORA
 
 #: How deep the references of a header are followed; Predecessor Documents uses three levels.
 _REFERENCE_DEPTH = 6
-_PER_FRAME_GROUPS = 0x52009230
+#: Segment Sequence, which holds codes, and Per-Frame Functional Groups Sequence, which is read on its own.
+_WITHOUT_REFERENCES = frozenset({0x00620002, 0x52009230})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,7 +223,7 @@ def _references(ds: Dataset, depth: int = _REFERENCE_DEPTH) -> set[str]:
     """Every SOP Instance UID referred to, at any level, outside the per-frame groups."""
     found = {text(ds, "ReferencedSOPInstanceUID")}
     for tag in list(ds.keys()):
-        if depth and tag != _PER_FRAME_GROUPS and _is_sequence(ds, tag):
+        if depth and tag not in _WITHOUT_REFERENCES and _is_sequence(ds, tag):
             for item in ds[tag].value or ():
                 found |= _references(item, depth - 1)
     return found - {""}

@@ -9,25 +9,20 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from dicom_sr.seg_block import Block
 from dicom_sr.seg_errors import UnreadableReason, UnreadableSeg
-from dicom_sr.seg_placement import SLICE_LAYOUT, FrameLayout
+from dicom_sr.seg_placement import FrameLayout
 from dicom_sr.segmentation import Layers
 
 #: Memory for the layers of one object; one layer is always allowed. A 512 x 512 x 200 layer takes 100 MiB.
 MAX_LAYER_BYTES = 400 * 1024 * 1024
 
-Block = npt.NDArray[np.uint8]
-
 
 class Patch(NamedTuple):
-    """Part of a mask: the occupied rows of one frame.
-
-    `block` has shape (row, column), dtype uint8, values 0 and 1; its first row is row `first_row` of the frame.
-    """
+    """The occupied part of one frame and where the frame lies on the grid."""
 
     plane: int
     layout: FrameLayout
-    first_row: int
     block: Block
 
 
@@ -58,11 +53,8 @@ class LayerPacker:
         if index == len(self._layers):
             require_layers(index + 1, self._shape)
             self._layers.append(np.zeros(self._shape, np.uint16))
-        value = np.uint16(number)
         for patch in patches:
-            target = _target(self._layers[index], patch)
-            # One segment may come in overlapping patches: maximum keeps its number, an or of equal bits would too.
-            np.maximum(target, patch.block * value, out=target)
+            np.copyto(_target(self._layers[index], patch), np.uint16(number), where=patch.block.pixels)
         return index
 
     def layers(self) -> Layers:
@@ -82,19 +74,12 @@ def require_layers(count: int, shape: tuple[int, int, int]) -> None:
         raise UnreadableSeg(UnreadableReason.TOO_LARGE, f"{count} overlapping segments are too many on so large a grid")
 
 
-def patch_of_plane(plane: int, mask: npt.NDArray[np.bool_]) -> Patch | None:
-    """Return the occupied rows of a slice's mask, (row, column), or None when it is empty."""
-    occupied = np.flatnonzero(mask.any(axis=1))
-    if not occupied.size:
-        return None
-    first, last = int(occupied[0]), int(occupied[-1])
-    return Patch(plane, SLICE_LAYOUT, first, mask[first : last + 1].view(np.uint8))
-
-
 def _is_free(layer: npt.NDArray[np.uint16], patches: Sequence[Patch]) -> bool:
-    return not any(bool((_target(layer, patch) * patch.block).any()) for patch in patches)
+    return not any(bool(_target(layer, patch)[patch.block.pixels].any()) for patch in patches)
 
 
 def _target(layer: npt.NDArray[np.uint16], patch: Patch) -> npt.NDArray[np.uint16]:
+    """View the voxels under a patch."""
     frame = patch.layout.view(layer, patch.plane)
-    return frame[patch.first_row : patch.first_row + patch.block.shape[0]]
+    top, left, pixels = patch.block
+    return frame[top : top + pixels.shape[0], left : left + pixels.shape[1]]

@@ -6,6 +6,7 @@ inflates a deflated file without a limit. Here both large elements are cut out f
 
 from __future__ import annotations
 
+import mmap
 import warnings
 import zlib
 from io import BytesIO
@@ -18,7 +19,7 @@ from pydicom.tag import BaseTag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from dicom_sr.header import text
-from dicom_sr.seg_bytes import UNDEFINED_LENGTH, Element, elements, is_explicit
+from dicom_sr.seg_bytes import UNDEFINED_LENGTH, Element, Encoded, elements, is_explicit
 from dicom_sr.seg_errors import UnreadableReason, UnreadableSeg, refusing
 
 #: Largest file, before and after inflation; 100 segments of 512 x 512 x 200 voxels uncompressed are 130 MB.
@@ -53,10 +54,14 @@ def open_seg(path: Path) -> Dataset:
     """
     if path.stat().st_size > MAX_FILE_BYTES:
         raise _too_large("the file")
-    return parse_seg(path.read_bytes())
+    with path.open("rb") as file:
+        if path.stat().st_size <= _PREAMBLE:
+            return parse_seg(file.read())
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            return parse_seg(mapped)
 
 
-def parse_seg(data: bytes) -> Dataset:
+def parse_seg(data: Encoded) -> Dataset:
     """Open a segmentation from the bytes of a DICOM file (PS3.10 section 7); see `open_seg`."""
     if len(data) > MAX_FILE_BYTES:
         raise _too_large("the file")
@@ -75,16 +80,16 @@ def parse_seg(data: bytes) -> Dataset:
         return dataset
 
 
-def _end_of_meta(data: bytes) -> int:
+def _end_of_meta(data: Encoded) -> int:
     end = _PREAMBLE
     while data[end : end + 2] == b"\x02\x00":
         end = next(elements(data, end, len(data), explicit=True)).end
     return end
 
 
-def _inflate(data: bytes, start: int) -> bytes:
+def _inflate(data: Encoded, start: int) -> bytes:
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    inflated = inflater.decompress(memoryview(data)[start:], MAX_FILE_BYTES)
+    inflated = inflater.decompress(data[start:], MAX_FILE_BYTES)
     if inflater.unconsumed_tail:
         raise _too_large("the inflated file")
     if not inflater.eof:
@@ -92,7 +97,7 @@ def _inflate(data: bytes, start: int) -> bytes:
     return inflated
 
 
-def _parse_around_large_elements(data: bytes, start: int, *, implicit: bool) -> Dataset:
+def _parse_around_large_elements(data: Encoded, start: int, *, implicit: bool) -> Dataset:
     explicit = is_explicit(data, start) if implicit else True
     small: list[bytes] = []
     large: list[Element] = []
@@ -120,7 +125,7 @@ def _parse(data: bytes, *, explicit: bool) -> Dataset:
         return read_dataset(BytesIO(data), is_implicit_VR=not explicit, is_little_endian=True)
 
 
-def _raw(data: bytes, element: Element, *, explicit: bool) -> RawDataElement:
+def _raw(data: Encoded, element: Element, *, explicit: bool) -> RawDataElement:
     return RawDataElement(
         BaseTag(element.tag),
         element.vr.decode("ascii") or None,

@@ -7,9 +7,8 @@ packed bits; both are decoded as what they are. What is lossy, cut or larger tha
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +25,7 @@ from pydicom.uid import (
 )
 
 from dicom_sr.header import text
+from dicom_sr.seg_block import Block, crop, crop_bits
 from dicom_sr.seg_bytes import fragments
 from dicom_sr.seg_codecs import decode_deflated, decode_jpeg2000, decode_jpeg_ls, decode_rle
 from dicom_sr.seg_errors import UnreadableReason, UnreadableSeg
@@ -51,28 +51,25 @@ _CODECS: dict[str, Callable[[bytes, int, int, int], bytes]] = {
 }
 
 
-class FrameDecoder(Protocol):
-    """Decodes frame `index` (0-based) to a matrix (row, column): labels, or 0 and 1; None when no pixel is set."""
-
-    def __call__(self, index: int) -> Frame | None:
-        """Decode one frame."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PixelFrames:
     """The decoder of an object's frames and what was unusual about their packing.
 
     Parameters
     ----------
-    decode : FrameDecoder
-        Raises UnreadableSeg (UNDECODABLE_PIXELS) for a broken frame.
+    frame : callable
+        ``frame(index)`` decodes frame `index` (0-based) to its values, (row, column), uint8 or uint16.
+    block : callable
+        ``block(index)`` decodes the occupied part of a BINARY frame, None when no pixel is set. Both raise
+        UnreadableSeg (UNDECODABLE_PIXELS, UNSUPPORTED_PIXELS) for a broken frame.
     padded_frames : bool
         Whether every BINARY frame is padded to whole bytes.
     unpacked_bits : bool
         Whether a BINARY object spends whole bytes on its pixels.
     """
 
-    decode: FrameDecoder
+    frame: Callable[[int], Frame]
+    block: Callable[[int], Block | None]
     padded_frames: bool = False
     unpacked_bits: bool = False
 
@@ -144,9 +141,19 @@ def _native(data: bytes, header: SegHeader) -> PixelFrames:
     _require_length(len(data), count * pixels * size)
     values = np.frombuffer(data, np.uint8 if size == 1 else "<u2", count * pixels)
     values = values.reshape(count, header.rows, header.columns)
-    if header.kind is SegKind.BINARY:
-        return PixelFrames(decode=lambda index: _bits_in_bytes(values[index]), unpacked_bits=True)
-    return PixelFrames(decode=lambda index: values[index])
+    return _in_bytes(header, lambda index: values[index])
+
+
+def _in_bytes(header: SegHeader, frame: Callable[[int], Frame]) -> PixelFrames:
+    return PixelFrames(
+        frame=frame, block=lambda index: _block(frame(index)), unpacked_bits=header.kind is SegKind.BINARY
+    )
+
+
+def _block(frame: Frame) -> Block | None:
+    if frame.max() > 1:
+        raise UnreadableSeg(UnreadableReason.UNSUPPORTED_PIXELS, "a BINARY frame holds values other than 0 and 1")
+    return crop(frame.astype(np.bool_))
 
 
 def _native_bits(data: bytes, header: SegHeader, *, count: int, pixels: int) -> PixelFrames:
@@ -161,7 +168,9 @@ def _native_bits(data: bytes, header: SegHeader, *, count: int, pixels: int) -> 
     if plain and padded and pixels % 8 and count > 1:
         frame_bits = _settle_packing(packed, header, count=count, pixels=pixels)
     return PixelFrames(
-        decode=lambda index: _unpack(packed, index * frame_bits, shape), padded_frames=frame_bits != pixels
+        frame=lambda index: _unpack(packed, index * frame_bits, shape),
+        block=lambda index: crop_bits(packed, index * frame_bits, shape),
+        padded_frames=frame_bits != pixels,
     )
 
 
@@ -173,12 +182,12 @@ def _settle_packing(packed: npt.NDArray[np.uint8], header: SegHeader, *, count: 
     """
     shape = (header.rows, header.columns)
     frame_bits = -(-pixels // 8) * 8
-    if all(_equal(_unpack(packed, i * pixels, shape), _unpack(packed, i * frame_bits, shape)) for i in range(count)):
+    starts = [(i * pixels, i * frame_bits) for i in range(count)]
+    if all(np.array_equal(_unpack(packed, a, shape), _unpack(packed, b, shape)) for a, b in starts):
         return pixels
-    gaps = [_unpack(packed, i * frame_bits + pixels, (1, frame_bits - pixels)) for i in range(count)]
-    if any(gap is not None for gap in gaps):
+    if any(_unpack(packed, start + pixels, (1, frame_bits - pixels)).any() for _, start in starts):
         return pixels
-    if _unpack(packed, count * pixels, (1, len(packed) * 8 - count * pixels)) is not None:
+    if _unpack(packed, count * pixels, (1, len(packed) * 8 - count * pixels)).any():
         return frame_bits
     if header.implementation_class_uid.startswith(DCMJS_IMPLEMENTATION):
         raise UnreadableSeg(
@@ -188,20 +197,11 @@ def _settle_packing(packed: npt.NDArray[np.uint8], header: SegHeader, *, count: 
     return pixels
 
 
-def _equal(first: Frame | None, second: Frame | None) -> bool:
-    if first is None or second is None:
-        return first is second
-    return bool(np.array_equal(first, second))
-
-
-def _unpack(packed: npt.NDArray[np.uint8], start: int, shape: tuple[int, int]) -> Frame | None:
-    """Unpack bits from bit `start` (little endian bit order, PS3.5 8.1.1); None when none is set."""
+def _unpack(packed: npt.NDArray[np.uint8], start: int, shape: tuple[int, int]) -> Frame:
+    """Unpack bits from bit `start`, the first pixel in the lowest bit (PS3.5 section 8.1.1)."""
     stop = start + shape[0] * shape[1]
-    part = packed[start // 8 : -(-stop // 8)]
-    if not part.any():
-        return None
-    bits = np.unpackbits(part, bitorder="little")[start % 8 : start % 8 + stop - start]
-    return bits.reshape(shape) if bits.any() else None
+    bits = np.unpackbits(packed[start // 8 : -(-stop // 8)], bitorder="little")
+    return bits[start % 8 : start % 8 + stop - start].reshape(shape)
 
 
 def _compressed(data: bytes, header: SegHeader, codec: Callable[[bytes, int, int, int], bytes]) -> PixelFrames:
@@ -210,23 +210,20 @@ def _compressed(data: bytes, header: SegHeader, codec: Callable[[bytes, int, int
     bits = header.bits_allocated
     pixels = header.rows * header.columns
 
-    def decode(index: int) -> Frame | None:
+    def values(index: int) -> Frame:
         decoded = codec(encoded[index], header.rows, header.columns, bits)
-        values = np.frombuffer(decoded, "<u2" if bits == 16 else np.uint8)
-        if bits == 1 and -(-pixels // 8) <= len(values) <= -(-pixels // 8) + 1:
-            return _unpack(values, 0, shape)
-        if not pixels <= len(values) <= pixels + 1:
+        return np.frombuffer(decoded, "<u2" if bits == 16 else np.uint8)
+
+    def frame(index: int) -> Frame:
+        found = values(index)
+        if bits == 1 and _fits(len(found), -(-pixels // 8)):
+            return _unpack(found.view(np.uint8), 0, shape)
+        if not _fits(len(found), pixels):
             raise UnreadableSeg(UnreadableReason.UNDECODABLE_PIXELS, "a frame decodes to another size than declared")
-        frame = values[:pixels].reshape(shape)
-        return _bits_in_bytes(frame) if header.kind is SegKind.BINARY else frame
+        return found[:pixels].reshape(shape)
 
-    return PixelFrames(decode=decode, unpacked_bits=header.kind is SegKind.BINARY and bits != 1)
-
-
-def _bits_in_bytes(frame: Frame) -> Frame | None:
-    if frame.max() > 1:
-        raise UnreadableSeg(UnreadableReason.UNSUPPORTED_PIXELS, "a BINARY frame holds values other than 0 and 1")
-    return frame if frame.any() else None
+    opened = _in_bytes(header, frame)
+    return opened if bits != 1 else replace(opened, unpacked_bits=False)
 
 
 def _frames(parts: list[bytes], count: int) -> list[bytes]:

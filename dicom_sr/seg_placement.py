@@ -97,22 +97,27 @@ def place_frames(frames: FrameTable, source: SourceSeries, grid: Grid, *, rows: 
         is cut along another axis than most frames.
     """
     inverse = np.linalg.inv(grid.affine[:3, :3]).astype(np.float64)
-    row_steps = _steps(frames.orientations[:, 3:], frames.spacings[:, :1], inverse)
-    column_steps = _steps(frames.orientations[:, :3], frames.spacings[:, 1:], inverse)
-    origins = (frames.positions - grid.affine[:3, 3]) @ inverse.T
-    layouts: list[FrameLayout] = []
-    planes: list[int] = []
-    for index in range(frames.count):
-        layout, plane = SLICE_LAYOUT, -1
-        row_axis, column_axis = _axis(row_steps[index]), _axis(column_steps[index])
-        if row_axis and column_axis and abs(row_axis) != abs(column_axis):
-            layout = _layout(row_axis, column_axis)
-            plane = _plane(origins[index], layout, row_axis, column_axis, grid, (rows, columns))
+    # Headers may hold any number; what overflows fits no plane.
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        row_steps = _steps(frames.orientations[:, 3:], frames.spacings[:, :1], inverse)
+        column_steps = _steps(frames.orientations[:, :3], frames.spacings[:, 1:], inverse)
+        origins: Floats = (frames.positions - grid.affine[:3, 3]) @ inverse.T
+        axes = np.stack([_axes(row_steps), _axes(column_steps)], axis=1)
+    layouts = [SLICE_LAYOUT] * frames.count
+    planes = [-1] * frames.count
+    for row_axis, column_axis in {(int(row), int(column)) for row, column in axes}:
+        if not row_axis or not column_axis or abs(row_axis) == abs(column_axis):
+            continue
+        layout = _layout(row_axis, column_axis)
+        indices = np.flatnonzero((axes == (row_axis, column_axis)).all(axis=1))
+        found = _planes(origins[indices], layout, row_axis, column_axis, grid, (rows, columns))
+        for index, plane in zip(indices.tolist(), found.tolist(), strict=True):
+            layouts[index] = layout
+            planes[index] = plane
             if plane < 0 and layout.is_identity:
-                plane = _nearest_slice(frames.positions[index], origins[index], source, grid, (rows, columns))
-        layouts.append(layout)
-        planes.append(plane)
-    usual = max({layout.plane_axis for layout in layouts}, key=[layout.plane_axis for layout in layouts].count)
+                planes[index] = _nearest_slice(frames.positions[index], origins[index], source, grid, (rows, columns))
+    cut_along = [layout.plane_axis for layout, plane in zip(layouts, planes, strict=True) if plane >= 0]
+    usual = max(range(3), key=cut_along.count)
     planes = [p if layout.plane_axis == usual else -1 for p, layout in zip(planes, layouts, strict=True)]
     unspaced = int(np.isnan(frames.spacings).any(axis=1).sum())
     return Placement(planes=tuple(planes), layouts=tuple(layouts), without_spacing=unspaced)
@@ -122,18 +127,17 @@ def _steps(cosines: Floats, spacing: Floats, inverse: Floats) -> Floats:
     """Step between neighbouring pixels in grid indices (z, y, x); without a spacing, one voxel along its main axis."""
     steps: Floats = (cosines * np.where(np.isnan(spacing), 1.0, spacing)) @ inverse.T
     longest = np.abs(steps).max(axis=1, keepdims=True)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        steps = np.where(np.isnan(spacing), steps / longest, steps)
+    steps = np.where(np.isnan(spacing), steps / longest, steps)
     return steps
 
 
-def _axis(step: Floats) -> int:
-    """Return the 1-based grid axis a step runs along, negative when against it; 0 when it is no step of one voxel."""
-    rounded = np.round(step)
-    if not (np.abs(step - rounded) <= STEP_TOLERANCE).all() or np.abs(rounded).sum() != 1:
-        return 0
-    axis = int(np.abs(rounded).argmax())
-    return (axis + 1) * int(rounded[axis])
+def _axes(steps: Floats) -> npt.NDArray[np.int64]:
+    """Return the 1-based grid axis each step runs along, negative when against it; 0 for no step of one voxel."""
+    rounded = np.round(steps)
+    whole = (np.abs(steps - rounded) <= STEP_TOLERANCE).all(axis=1) & (np.abs(rounded).sum(axis=1) == 1)
+    rounded[~whole] = 0
+    axes: npt.NDArray[np.int64] = (rounded @ np.array([1.0, 2.0, 3.0])).astype(np.int64)
+    return axes
 
 
 def _layout(row_axis: int, column_axis: int) -> FrameLayout:
@@ -145,22 +149,20 @@ def _layout(row_axis: int, column_axis: int) -> FrameLayout:
     )
 
 
-def _plane(
-    origin: Floats, layout: FrameLayout, row_axis: int, column_axis: int, grid: Grid, matrix: tuple[int, int]
-) -> int:
-    """Return the plane of a frame whose first pixel is at index `origin`, or -1 when it does not fit the grid."""
-    if not _fills(grid, row_axis, column_axis, matrix):
-        return -1
-    expected = np.zeros(3)
+def _planes(
+    origins: Floats, layout: FrameLayout, row_axis: int, column_axis: int, grid: Grid, matrix: tuple[int, int]
+) -> npt.NDArray[np.int64]:
+    """Return the plane of each frame, whose first pixel is at index `origins`, or -1 where it does not fit the grid."""
+    expected = np.zeros_like(origins)
     for axis in (row_axis, column_axis):
         if axis < 0:
-            expected[-axis - 1] = grid.shape[-axis - 1] - 1
-    plane = np.round(origin[layout.plane_axis])
-    expected[layout.plane_axis] = plane
+            expected[:, -axis - 1] = grid.shape[-axis - 1] - 1
+    planes = np.round(origins[:, layout.plane_axis])
+    expected[:, layout.plane_axis] = planes
     tolerance = np.maximum(POSITION_TOLERANCE_VOXELS, POSITION_TOLERANCE_MM / np.array(grid.spacing))
-    if not (np.abs(origin - expected) <= tolerance).all() or not 0 <= plane < grid.shape[layout.plane_axis]:
-        return -1
-    return int(plane)
+    fits = (np.abs(origins - expected) <= tolerance).all(axis=1) & _fills(grid, row_axis, column_axis, matrix)
+    fits &= (planes >= 0) & (planes < grid.shape[layout.plane_axis])
+    return np.where(fits, planes, -1.0).astype(np.int64)
 
 
 def _fills(grid: Grid, row_axis: int, column_axis: int, matrix: tuple[int, int]) -> bool:

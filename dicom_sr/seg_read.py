@@ -15,13 +15,14 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from dicom_sr.errors import GeometryMismatch
+from dicom_sr.seg_block import crop
 from dicom_sr.seg_errors import UnreadableReason, UnreadableSeg, refusing
 from dicom_sr.seg_header import DeclaredSegment, SegHeader, read_seg_header
 from dicom_sr.seg_kind import SegKind
-from dicom_sr.seg_layers import LayerPacker, Patch, patch_of_plane, require_layers
+from dicom_sr.seg_layers import LayerPacker, Patch, require_layers
 from dicom_sr.seg_open import open_seg, parse_seg
 from dicom_sr.seg_pixels import Frame, PixelFrames, open_pixels
-from dicom_sr.seg_placement import Placement, place_frames
+from dicom_sr.seg_placement import SLICE_LAYOUT, Placement, place_frames
 from dicom_sr.segmentation import Layers, Mask, Segment, Segmentation
 from dicom_sr.source import SourceSeries
 from dicom_sr.volume import Grid
@@ -101,7 +102,7 @@ class SegContent:
     layers : numpy.ndarray, (layer, z, y, x), uint16
         Segment Numbers of the object; frames with a conflict of place or number are left out.
     layers_of : mapping of int to tuple of int
-        For each declared foreground Segment Number the layers that hold its voxels.
+        For each declared foreground Segment Number the layers that may hold its voxels.
     warnings : tuple of SegWarning
         Oddities without consequence.
     conflicts : tuple of SegConflict
@@ -167,9 +168,9 @@ class SegContent:
             mask = np.zeros(self.grid.shape[1:], np.bool_)
             for layer in self.layers_of.get(number, ()):
                 mask |= self.layers[layer, z] == number
-            patch = patch_of_plane(z, mask)
-            if patch is not None:
-                patches.append(patch)
+            block = crop(mask)
+            if block is not None:
+                patches.append(Patch(z, SLICE_LAYOUT, block))
         return patches
 
 
@@ -229,6 +230,8 @@ class _Reading:
         self._conflicts: Counter[SegConflictCode] = Counter()
         numbers = {segment.number for segment in header.foreground}
         self._declared = frozenset(number for number in numbers if 0 < number <= MAX_SEGMENT_NUMBER)
+        self._is_declared = np.isin(np.arange(MAX_SEGMENT_NUMBER + 1), [0, *self._declared])
+        self._declared_bytes = bytes([0, *(number for number in self._declared if number < 256)])
 
     def content(self) -> SegContent:
         """Read everything."""
@@ -298,44 +301,39 @@ class _Reading:
         return packer.layers(), layers_of
 
     def _patch(self, placement: Placement, index: int) -> Patch | None:
-        frame = self._pixels.decode(index)
-        if frame is None:
-            return None
         if self._header.kind is SegKind.FRACTIONAL:
             half = max(self._header.maximum_fractional_value, 1)
-            frame = (frame.astype(np.uint16) * 2 >= half).view(np.uint8)
-        patch = patch_of_plane(placement.planes[index], frame.view(np.bool_))
-        return None if patch is None else patch._replace(layout=placement.layouts[index])
+            block = crop(self._pixels.frame(index).astype(np.uint16) * 2 >= half)
+        else:
+            block = self._pixels.block(index)
+        return None if block is None else Patch(placement.planes[index], placement.layouts[index], block)
 
     def _read_labels(self, placement: Placement, placed: list[int]) -> tuple[Layers, dict[int, tuple[int, ...]]]:
         depth = max(Counter(placement.planes[i] for i in placed).values(), default=1)
         require_layers(depth, self._grid.shape)
         layers = np.zeros((depth, *self._grid.shape), np.uint16)
         used: Counter[int] = Counter()
-        layers_of: dict[int, set[int]] = {number: set() for number in sorted(self._declared)}
         for index in placed:
             plane = placement.planes[index]
             layer = used[plane]
             used[plane] += 1
             self._warnings[SegWarningCode.SEVERAL_FRAMES_ON_PLANE] += layer > 0
-            frame = self._pixels.decode(index)
-            if frame is None:
-                continue
-            frame, present = self._declared_part(frame)
-            for number in present:
-                layers_of[number].add(layer)
+            frame = self._declared_part(self._pixels.frame(index))
             placement.layouts[index].view(layers[layer], plane)[...] = frame
-        return layers, {number: tuple(sorted(found)) for number, found in layers_of.items()}
+        return layers, dict.fromkeys(sorted(self._declared), tuple(range(depth)))
 
-    def _declared_part(self, frame: Frame) -> tuple[Frame, list[int]]:
-        """Return a label frame without undeclared values, whose voxels are counted, and the numbers in it."""
-        counts = np.bincount(frame.ravel())
-        present = [int(number) for number in np.flatnonzero(counts) if number]
-        foreign = [number for number in present if number not in self._declared]
-        if foreign:
-            self._conflicts[SegConflictCode.UNDECLARED_SEGMENT] += int(counts[foreign].sum())
-            frame = np.where(np.isin(frame, foreign), 0, frame)
-        return frame, [number for number in present if number in self._declared]
+    def _declared_part(self, frame: Frame) -> Frame:
+        """Return a label frame without undeclared values, whose voxels are counted."""
+        if frame.dtype == np.uint8:
+            undeclared = len(frame.tobytes().translate(None, self._declared_bytes))
+        else:
+            undeclared = int(np.count_nonzero(~self._is_declared[frame]))
+        if not undeclared:
+            return frame
+        self._conflicts[SegConflictCode.UNDECLARED_SEGMENT] += undeclared
+        kept = frame.copy()
+        kept[~self._is_declared[frame]] = 0
+        return kept
 
 
 def _agrees(
