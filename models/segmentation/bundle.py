@@ -11,9 +11,13 @@ MONAI Bundle Specification, https://docs.monai.io/en/stable/bundle_intro.html
 
 from __future__ import annotations
 
+import contextlib
+import json
 import pickle
 import sys
 import tempfile
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +28,8 @@ from monai.bundle.config_parser import ConfigParser
 from monai.data.meta_tensor import MetaTensor
 from monai.data.utils import decollate_batch, list_data_collate
 from monai.inferers.inferer import SimpleInferer
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 from safetensors.torch import load_file
 
 from dicom_sr.segmentation import Mask
@@ -85,14 +91,10 @@ class BundleSegmenter:
             raise UnsuitableAnswer(
                 f"the bundle '{self.card.name}' failed on this image ({type(error).__name__})"
             ) from error
-        labels = _labels(prediction, len(self.card.labels))
-        placed = labels_on_grid(_grid(prediction), labels, volume.grid)
-        if placed.max(initial=0) > len(self.card.labels):
-            raise UnsuitableAnswer("the bundle answered with a label that its metadata does not name")
-        return SegmentationResult(labels=placed, agreement={})
+        return _result(prediction, volume.grid, len(self.card.labels))
 
     def _predict(self, volume: Volume) -> MetaTensor:
-        with tempfile.TemporaryDirectory(prefix="overread-bundle-") as name, torch.inference_mode():
+        with tempfile.TemporaryDirectory(prefix="overread-bundle-") as name, torch.inference_mode(), _quiet():
             path = Path(name) / "image.nii.gz"
             write_nifti(path, volume.grid, volume.voxels)
             batch = list_data_collate([self._preprocessing({"image": str(path)})])
@@ -110,23 +112,28 @@ def _parser(folder: Path, device: torch.device, *, trusted: bool) -> ConfigParse
     path = next((folder / "configs" / name for name in _CONFIG_FILES if (folder / "configs" / name).is_file()), None)
     if path is None:
         raise InvalidModel("the bundle has no configs/inference.json or .yaml")
-    try:
-        config = ConfigParser.load_config_file(str(path))
-    except (ValueError, OSError, ImportError) as error:
-        raise InvalidModel(f"{path.name} of the bundle is not readable") from error
-    if not isinstance(config, dict):
-        raise InvalidModel(f"{path.name} of the bundle is not a table")
-    config = {**config, "bundle_root": str(folder), "device": str(device)}
+    config = {**_read_config(path), "bundle_root": str(folder), "device": str(device)}
+    _drop_writers(config)
     if not trusted:
         config = needed_part(config, (*_NETWORK_KEYS, "preprocessing", "inferer", "postprocessing"))
         check_trust({key: value for key, value in config.items() if key not in _OWN_KEYS})
-    _drop_writers(config)
     if trusted and str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
     parser = ConfigParser(config)
     if trusted:
         _content(parser, "imports", needed=False)
     return parser
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        config = json.loads(text) if path.suffix == ".json" else YAML(typ="safe", pure=True).load(text)
+    except (OSError, ValueError, YAMLError) as error:
+        raise InvalidModel(f"{path.name} of the bundle is not readable") from error
+    if not isinstance(config, dict):
+        raise InvalidModel(f"{path.name} of the bundle is not a table")
+    return config
 
 
 def _drop_writers(config: dict[str, Any]) -> None:
@@ -147,7 +154,8 @@ def _content(parser: ConfigParser, key: str, *, needed: bool = True) -> Any:
             raise InvalidModel(f"the bundle's inference configuration has no '{key}'")
         return None
     try:
-        return parser.get_parsed_content(key)
+        with _quiet():
+            return parser.get_parsed_content(key)
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, ImportError, ModuleNotFoundError) as error:
         raise InvalidModel(f"'{key}' of the bundle cannot be built ({type(error).__name__})") from error
 
@@ -194,28 +202,45 @@ def _filled(parser: ConfigParser, tensors: dict[str, torch.Tensor]) -> torch.nn.
     return network
 
 
-def _labels(prediction: MetaTensor, label_count: int) -> npt.NDArray[np.float64]:
-    """Label map (z, y, x) of an answer (channel, x, y, z): one channel of values, or one channel per class."""
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep MONAI's warnings, which concern its optional parts and may quote values, out of the logs."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _result(prediction: MetaTensor, asked: Grid, label_count: int) -> SegmentationResult:
+    """Read an answer (channel, x, y, z): one channel of label values, or one channel per class or per label."""
     values: npt.NDArray[np.float64] = prediction.as_tensor().detach().cpu().double().numpy()
     if values.ndim != 4:
         raise UnsuitableAnswer(f"the bundle's answer has {values.ndim} axes; channel, x, y, z are needed")
-    labels: npt.NDArray[np.float64]
-    if values.shape[0] == 1:
-        labels = values[0] if label_count > 1 else (values[0] > 0.5).astype(np.float64)
-    elif values.shape[0] == label_count + 1:
-        labels = values.argmax(axis=0).astype(np.float64)
-    elif values.shape[0] == label_count:
-        labels = _one_of(values > 0.5)
+    channels = values.transpose(0, 3, 2, 1)
+    answer = _grid(prediction)
+    if len(channels) == label_count and (label_count > 1 or not _is_integral(channels)):
+        return _from_masks([labels_on_grid(answer, mask, asked) > 0 for mask in channels > 0.5])
+    if len(channels) == 1:
+        placed = labels_on_grid(answer, channels[0], asked)
+    elif len(channels) == label_count + 1:
+        placed = labels_on_grid(answer, channels.argmax(axis=0), asked)
     else:
-        raise UnsuitableAnswer(f"the bundle's answer has {values.shape[0]} channels for {label_count} labels")
-    return labels.transpose(2, 1, 0)
+        raise UnsuitableAnswer(f"the bundle's answer has {len(channels)} channels for {label_count} labels")
+    if placed.max(initial=0) > label_count:
+        raise UnsuitableAnswer("the bundle answered with a label that its metadata does not name")
+    return SegmentationResult(labels=placed, agreement={})
 
 
-def _one_of(masks: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-    if (masks.sum(axis=0) > 1).any():
-        raise UnsuitableAnswer("the labels of the bundle's answer overlap; a stage needs labels that do not")
-    numbered = masks * np.arange(1, len(masks) + 1, dtype=np.float64)[:, None, None, None]
-    return np.asarray(numbered.sum(axis=0), np.float64)
+def _from_masks(masks: list[Mask]) -> SegmentationResult:
+    labels = np.zeros(masks[0].shape, np.uint16)
+    for value, mask in enumerate(masks, start=1):
+        labels[mask] = value
+    overlap = np.sum(masks, axis=0).max(initial=0) > 1
+    named = dict(enumerate(masks, start=1)) if overlap else None
+    return SegmentationResult(labels=labels, agreement={}, masks=named)
+
+
+def _is_integral(values: npt.NDArray[np.float64]) -> bool:
+    return bool(np.array_equal(values, np.round(values)))
 
 
 def _grid(prediction: MetaTensor) -> Grid:
