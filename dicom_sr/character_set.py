@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from pydicom.charset import convert_encodings, python_encoding
+from pydicom.charset import convert_encodings, default_encoding, python_encoding
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 
@@ -22,7 +22,7 @@ _TEXT_VRS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 def character_set_of(source: Dataset) -> tuple[str, ...]:
     """Return the character set that explains the texts of `source`: as declared, else UTF-8 or Latin-1 by its bytes."""
     declared = character_sets(source)
-    if declared and all(name in python_encoding for name in declared):
+    if any(codecs_of(declared)) and all(name in python_encoding for name in declared):
         return declared
     for tag in list(source.keys()):
         element = source.get_item(tag)
@@ -30,6 +30,25 @@ def character_set_of(source: Dataset) -> tuple[str, ...]:
         if value and not _is_utf8(value):
             return (LATIN_1,)
     return (UTF_8,)
+
+
+def codecs_of(character_set: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the Python codecs of the declared sets beyond ASCII; ISO_IR 6 and an empty value declare ASCII alone."""
+    names = (python_encoding.get(name, default_encoding) for name in character_set)
+    return tuple(name for name in names if name != default_encoding)
+
+
+def can_encode(text: str, codecs: tuple[str, ...]) -> bool:
+    """Whether each character of `text` is ASCII or in one of `codecs`."""
+    return text.isascii() or all(letter.isascii() or any(_encodes(letter, c) for c in codecs) for letter in set(text))
+
+
+def _encodes(letter: str, codec: str) -> bool:
+    try:
+        letter.encode(codec)
+    except (UnicodeError, LookupError):
+        return False
+    return True
 
 
 def settle_character_set(dataset: Dataset, preferred: tuple[str, ...] = ()) -> None:
@@ -44,19 +63,8 @@ def settle_character_set(dataset: Dataset, preferred: tuple[str, ...] = ()) -> N
 
 
 def _fits(values: Iterable[str], declared: tuple[str, ...]) -> bool:
-    encodings = [python_encoding[name] for name in declared if name in python_encoding]
-    if not encodings:
-        return False
-    letters = {letter for value in values if not value.isascii() for letter in value}
-    return all(any(_encodes(letter, encoding) for encoding in encodings) for letter in letters)
-
-
-def _encodes(letter: str, encoding: str) -> bool:
-    try:
-        letter.encode(encoding)
-    except (UnicodeError, LookupError):
-        return False
-    return True
+    codecs = codecs_of(declared)
+    return all(can_encode(value, codecs) for value in values)
 
 
 def _texts(dataset: Dataset) -> Iterator[str]:

@@ -96,23 +96,23 @@ def _binary_texts(value: bytes, letter: str, *, little_endian: bool) -> tuple[st
 def _decode(value: bytes, dataset: Dataset) -> str:
     if value.isascii() and b"\x1b" not in value:
         return value.decode("ascii")
-    encodings = [python_encoding[name] for name in character_sets(dataset) if name in python_encoding]
+    encodings = [python_encoding.get(name, default_encoding) for name in character_sets(dataset)]
     encodings = encodings or _inherited(dataset)
-    if not encodings:
+    if set(encodings) <= {default_encoding}:
         return _decode_undeclared(value)
     if b"\x1b" in value and len(encodings) > 1:
         try:
             return decode_bytes(value, encodings, _DELIMITERS)
         except (UnicodeError, LookupError):
             return value.decode("latin-1")
-    return value.decode(encodings[0], "replace")
+    return value.decode(next(name for name in encodings if name != default_encoding), "replace")
 
 
 def _inherited(dataset: Dataset) -> list[str]:
     """Python encodings that a sequence item inherits from the dataset around it."""
     known = dataset.original_character_set or ()
     encodings = [known] if isinstance(known, str) else list(known)
-    return [] if encodings == [default_encoding] else encodings
+    return encodings
 
 
 def _decode_undeclared(value: bytes) -> str:
