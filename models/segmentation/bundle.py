@@ -77,6 +77,7 @@ class BundleSegmenter:
         self._network = _network(parser, card.folder).to(self._device).eval()
         self._preprocessing = _content(parser, "preprocessing")
         self._postprocessing = _content(parser, "postprocessing", needed=False)
+        self._image_key = str(_content(parser, "image_key", needed=False) or "image")
         self._inferer = _content(parser, "inferer", needed=False) or SimpleInferer()
 
     def segment(self, volume: Volume, *, region: Mask | None = None) -> SegmentationResult:
@@ -97,8 +98,8 @@ class BundleSegmenter:
         with tempfile.TemporaryDirectory(prefix="overread-bundle-") as name, torch.inference_mode(), _quiet():
             path = Path(name) / "image.nii.gz"
             write_nifti(path, volume.grid, volume.voxels)
-            batch = list_data_collate([self._preprocessing({"image": str(path)})])
-            batch["pred"] = self._inferer(batch["image"].to(self._device), self._network)
+            batch = list_data_collate([self._preprocessing({self._image_key: str(path)})])
+            batch["pred"] = self._inferer(batch[self._image_key].to(self._device), self._network)
             answer = decollate_batch(batch)[0]
             if self._postprocessing is not None:
                 answer = self._postprocessing(answer)

@@ -152,6 +152,18 @@ def test_both_forms_of_the_same_tensors_answer_alike(tmp_path: Path) -> None:
     np.testing.assert_array_equal(answers[0], answers[1])
 
 
+def test_an_image_may_go_by_another_key(tmp_path: Path) -> None:
+    def renamed(config: dict[str, Any]) -> None:
+        config["image_key"] = "scan"
+        for part in ("preprocessing", "postprocessing"):
+            for transform in config[part]["transforms"]:
+                for key in ("keys", "orig_keys"):
+                    if transform.get(key) == "image":
+                        transform[key] = "@image_key"
+
+    np.testing.assert_array_equal(_segment(_bundle(tmp_path / "b", renamed)), VOLUME.voxels > 720)
+
+
 def test_a_yaml_configuration_works_too(tmp_path: Path) -> None:
     from ruamel.yaml import YAML
 
@@ -269,10 +281,21 @@ def test_a_network_that_would_fetch_weights_or_stop_in_a_debugger_is_refused(tmp
         _segment(_bundle(tmp_path / "b", lambda config: config["network_def"].update({key: "debug"}), weights="pt"))
 
 
-@pytest.mark.parametrize(
-    "expression",
-    ["$lambda x: x.float()", "$float(3) + 2", "$torch.float32", "$[1, 2][0]", "$@device", "$1 if True else 2"],
-)
+PLAIN = [
+    "$lambda x: x.float()",
+    "$float(3) + 2",
+    "$numpy.float32",
+    "$[1, 2][0]",
+    "$@device",
+    "$[1.5, 1.5, 1.5] if @displayed#fine else [3.0, 3.0, 3.0]",
+    "$@bundle_root + '/models/' + @name",
+    "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
+    "$lambda x: torch.where(x[[2]] > 0, 4, torch.where(x[[0]] > 0, 1, 0))",
+    "$@network_def.to(@device)",
+]
+
+
+@pytest.mark.parametrize("expression", PLAIN)
 def test_plain_expressions_are_not_refused(expression: str) -> None:
     from models.segmentation.bundle_trust import check_trust
 
