@@ -47,6 +47,59 @@ class Upload:
     detail: str = ""
 
 
+class ScratchFile:
+    """A temporary file that is counted against ``node.maximum_object_mb``; gone when closed.
+
+    Parameters
+    ----------
+    folder : Path
+        Created if missing.
+    limit_mb : int
+        Bytes beyond are counted, not kept.
+    """
+
+    def __init__(self, folder: Path, limit_mb: int) -> None:
+        self._limit = limit_mb * _MB
+        self._size = 0
+        with _named_errors():
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = tempfile.NamedTemporaryFile(dir=folder)  # noqa: SIM115 - closed by `close`
+
+    @property
+    def is_too_large(self) -> bool:
+        """Whether more was written than is allowed."""
+        return self._size > self._limit
+
+    def write(self, chunk: bytes) -> None:
+        """Append bytes.
+
+        Raises
+        ------
+        StorageFull, StorageUnavailable
+            If they cannot be kept.
+        """
+        self._size += len(chunk)
+        if not self.is_too_large:
+            with _named_errors():
+                self._file.write(chunk)
+
+    def finished(self) -> Path:
+        """Return where the whole of it can be read."""
+        with _named_errors():
+            self._file.flush()
+        return Path(self._file.name)
+
+    def close(self) -> None:
+        """Remove it."""
+        with contextlib.suppress(OSError):
+            self._file.close()
+
+
+def scratch_file(services: Services) -> ScratchFile:
+    """Open a scratch file of this gateway."""
+    return ScratchFile(services.scratch, services.config.node.maximum_object_mb)
+
+
 def peek(path: Path) -> ReceivedHeader:
     """Read what a DICOM file says about itself, without keeping it.
 
@@ -73,17 +126,12 @@ async def spooled(services: Services, chunks: AsyncIterator[bytes]) -> AsyncIter
     TooLarge
         If it is larger than ``node.maximum_object_mb``.
     """
-    with _scratch_file(services) as file:
-        size, limit = 0, services.config.node.maximum_object_mb * _MB
+    with contextlib.closing(scratch_file(services)) as file:
         async for chunk in chunks:
-            size += len(chunk)
-            if size > limit:
-                raise TooLarge(f"more than {limit // _MB} MB (node.maximum_object_mb)")
-            with _named_errors():
-                await run_in_threadpool(file.write, chunk)
-        with _named_errors():
-            file.flush()
-        yield Path(file.name)
+            await run_in_threadpool(file.write, chunk)
+            if file.is_too_large:
+                raise TooLarge(f"more than {services.config.node.maximum_object_mb} MB (node.maximum_object_mb)")
+        yield file.finished()
 
 
 def take_in(services: Services, files: Iterator[BinaryIO], *, door: str, sender: str) -> tuple[Upload, ...]:
@@ -168,27 +216,13 @@ def _member(
 @contextlib.contextmanager
 def _copied(services: Services, content: BinaryIO) -> Iterator[Path]:
     """Copy to a file of our own; a size announced in a zip is not believed, the bytes are counted."""
-    limit = services.config.node.maximum_object_mb * _MB
-    with _scratch_file(services) as file:
-        size = 0
+    with contextlib.closing(scratch_file(services)) as file:
         while chunk := content.read(_CHUNK):
-            size += len(chunk)
-            if size > limit:
-                raise UnacceptableInstance(f"larger than {limit // _MB} MB (node.maximum_object_mb)", code="TOO_LARGE")
-            with _named_errors():
-                file.write(chunk)
-        with _named_errors():
-            file.flush()
-        yield Path(file.name)
-
-
-@contextlib.contextmanager
-def _scratch_file(services: Services) -> Iterator[tempfile._TemporaryFileWrapper[bytes]]:
-    with _named_errors():
-        services.scratch.mkdir(parents=True, exist_ok=True)
-        file = tempfile.NamedTemporaryFile(dir=services.scratch)  # noqa: SIM115 - closed below; only its making is named
-    with contextlib.closing(file):
-        yield file
+            file.write(chunk)
+            if file.is_too_large:
+                limit = services.config.node.maximum_object_mb
+                raise UnacceptableInstance(f"larger than {limit} MB (node.maximum_object_mb)", code="TOO_LARGE")
+        yield file.finished()
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from gateway.web.access import Identity, Permission
+from gateway.web.access import Identity, Permission, is_loopback
 from gateway.web.events import EventFeed
 from gateway.web.problems import NotSignedIn
 from gateway.web.services import Services
@@ -30,6 +30,18 @@ def feed_of(request: Request) -> EventFeed:
 def request_id_of(request: Request) -> str:
     """Return the id of this request."""
     return str(request.state.request_id)
+
+
+def base_url_of(request: Request) -> str:
+    """Return the URL under which the caller reaches this server, without a slash at the end.
+
+    Some DICOMweb clients leave the port out of their Host header; on loopback the port we listen on is put back.
+    """
+    url = request.base_url
+    _, port = request.scope.get("server") or ("", None)
+    if url.port is None and port not in (None, 80, 443) and is_loopback(url.hostname or ""):
+        url = url.replace(port=port)
+    return str(url).rstrip("/")
 
 
 def require(permission: Permission) -> Callable[[Request], Identity]:

@@ -21,7 +21,7 @@ from gateway.store import audit
 from gateway.store.blobs import BlobStore
 from gateway.store.database import Database
 from gateway.store.tables import Case, Delivery, Hold
-from gateway.web.application import create_app
+from gateway.web.app import create_app
 from gateway.web.services import NodeFacts, Services
 from tests.support.seed import NOW, Seed, make_volume
 

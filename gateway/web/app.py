@@ -11,6 +11,7 @@ from dicom_sr.errors import DicomObjectError
 from gateway.domain.errors import GatewayError
 from gateway.web.access import Gatekeeper
 from gateway.web.api import cases, holds, instances, operations, probes
+from gateway.web.dicomweb import qido, stow, wado
 from gateway.web.events import EventFeed
 from gateway.web.guard import Guard
 from gateway.web.metrics import RequestMeter, registry_for
@@ -18,7 +19,16 @@ from gateway.web.problems import Fault, problem_of, problem_of_status, problem_r
 from gateway.web.request import request_id_of
 from gateway.web.services import Services
 
-_ROUTERS = (cases.router, holds.router, instances.router, operations.router, probes.router)
+_ROUTERS = (
+    cases.router,
+    holds.router,
+    instances.router,
+    operations.router,
+    probes.router,
+    qido.router,
+    stow.router,
+    wado.router,
+)
 
 
 def create_app(services: Services) -> FastAPI:
