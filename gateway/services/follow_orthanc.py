@@ -51,7 +51,7 @@ class OrthancFollower:
         ``edits`` for segmentations only, ``all`` for every instance.
     """
 
-    def __init__(  # noqa: PLR0913 - two names, four collaborators
+    def __init__(
         self,
         *,
         name: str,
