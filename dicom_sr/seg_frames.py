@@ -114,11 +114,13 @@ def functional_groups(frames: Sequence[Frame], source: SourceSeries, grid: Grid)
 
 
 def _presence(layers: Layers) -> npt.NDArray[np.bool_]:
-    """Which label occurs where: (layer, z, label)."""
+    """Which label occurs where: (layer, z, label). Looks at the ends of runs only, of which a label plane has few."""
     present = np.zeros((*layers.shape[:2], 65_536), np.bool_)
     for layer, slices in enumerate(layers):
         for z, plane in enumerate(slices):
-            present[layer, z][plane.reshape(-1)] = True
+            flat = plane.reshape(-1)
+            present[layer, z, flat[np.flatnonzero(flat[1:] != flat[:-1])]] = True
+            present[layer, z, flat[-1]] = True
     return present
 
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
-from pydicom.pixels.encoders.base import RLELosslessEncoder
 
+from dicom_sr.rle_frame import encode_rle_frame
 from dicom_sr.seg_frames import MAXIMUM_FRACTIONAL_VALUE, Frame, Probabilities
 from dicom_sr.segmentation import Segmentation
 
@@ -44,7 +43,8 @@ def binary_pixels(ds: Dataset, segmentation: Segmentation, frames: Sequence[Fram
 def labelmap_pixels(ds: Dataset, segmentation: Segmentation, frames: Sequence[Frame]) -> None:
     """Set the label map of `frames` in RLE, 8 or 16 bits as Bits Allocated of `ds` says; 0 is the padding value."""
     ds[_PIXEL_PADDING_VALUE] = DataElement(_PIXEL_PADDING_VALUE, "US", 0)
-    encoded = [_rle(segmentation.layers[0, frame.z], bits=int(ds.BitsAllocated)) for frame in frames]
+    pixel = np.uint8 if ds.BitsAllocated == 8 else np.uint16
+    encoded = [encode_rle_frame(segmentation.layers[0, frame.z].astype(pixel)) for frame in frames]
     ds[_PIXEL_DATA] = DataElement(_PIXEL_DATA, "OB", encapsulate(encoded), is_undefined_length=True)
 
 
@@ -63,20 +63,3 @@ def probability_pixels(ds: Dataset, maps: Probabilities, frames: Sequence[Frame]
 def mask_maps(segmentation: Segmentation) -> Probabilities:
     """Return masks as probabilities 0 and 1, one segment at a time."""
     return {s.number: segmentation.mask(s).astype(np.float32) for s in segmentation.segments}
-
-
-def _rle(plane: npt.NDArray[np.uint16], *, bits: int) -> bytes:
-    return RLELosslessEncoder.encode(
-        plane.astype("<u1" if bits == 8 else "<u2").tobytes(),
-        index=0,
-        rows=plane.shape[0],
-        columns=plane.shape[1],
-        number_of_frames=1,
-        samples_per_pixel=1,
-        bits_allocated=bits,
-        bits_stored=bits,
-        pixel_representation=0,
-        photometric_interpretation="MONOCHROME2",
-        # Never gdcm, pydicom's first choice: it ends the process on frames of an odd number of bytes.
-        encoding_plugin="pylibjpeg",
-    )

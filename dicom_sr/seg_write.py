@@ -18,9 +18,11 @@ from pydicom.valuerep import format_number_as_ds
 from dicom_sr.audit_tags import copy_patient_study_trial, set_creation, set_equipment
 from dicom_sr.character_set import character_set_of, settle_character_set
 from dicom_sr.coded_items import declare_private_scheme
+from dicom_sr.codes import PRIVATE_SCHEME, Code
 from dicom_sr.element_bytes import encode_text, raw_sequence
 from dicom_sr.errors import GeometryMismatch, UnwritableSegmentation
 from dicom_sr.header import text, texts
+from dicom_sr.new_object import IMPLEMENTATION_CLASS_UID
 from dicom_sr.seg_description import (
     AlgorithmType,
     ObjectReference,
@@ -193,9 +195,15 @@ def _build(
     ds.NumberOfFrames = len(frames)
     _set_dimensions(ds, description, kind)
     ds.SharedFunctionalGroupsSequence = [_shared_groups(source.grid, source.acquisition.slice_thickness)]
-    declare_private_scheme(ds)
+    if any(code.scheme == PRIVATE_SCHEME for segment in segments for code in _codes_of(segment)):
+        declare_private_scheme(ds)
     settle_character_set(ds, character_set_of(source.headers[0]))
     return ds
+
+
+def _codes_of(segment: Segment) -> tuple[Code, ...]:
+    codes = (segment.category, segment.property_type, segment.anatomic_region)
+    return tuple(code for code in codes if code is not None)
 
 
 def _set_identity(ds: Dataset, source: SourceSeries, description: SegDescription, kind: SegKind) -> None:
@@ -204,6 +212,7 @@ def _set_identity(ds: Dataset, source: SourceSeries, description: SegDescription
     ds.file_meta.MediaStorageSOPClassUID = UID(sop_class)
     ds.file_meta.MediaStorageSOPInstanceUID = UID(description.sop_instance_uid)
     ds.file_meta.TransferSyntaxUID = RLELossless if kind is SegKind.LABELMAP else ExplicitVRLittleEndian
+    ds.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
     ds.preamble = b"\0" * 128
     ds.SOPClassUID = sop_class
     ds.SOPInstanceUID = description.sop_instance_uid

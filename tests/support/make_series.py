@@ -126,6 +126,7 @@ def make_mr_series(
     folder.mkdir(parents=True, exist_ok=True)
     pixels = phantom(shape) if voxels is None else voxels
     named = {"PatientID": patient_id, "PatientName": patient_name, **(TRIAL if trial else {}), **(attributes or {})}
+    spacing = (float(spacing[0]), float(spacing[1]), float(spacing[2]))
     series = _Series(
         seed=seed, study=study, modality=modality, orientation=tuple(orientation), spacing=spacing, attributes=named
     )
