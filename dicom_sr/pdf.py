@@ -1,7 +1,7 @@
 """The summary as an Encapsulated PDF: the montage, then every reason and finding as text, and how the result was made.
 
-Text is set in DejaVu Sans, embedded, so that it can be searched and copied. Characters the font lacks appear as empty
-boxes; the comment in its own script is in the SR.
+Text is set in DejaVu Sans, embedded, so that it can be searched and copied. Where the comment holds characters the font
+lacks, the page says that the structured report has them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from reportlab.lib.units import mm
 from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.pdfgen.canvas import Canvas
-from reportlab.platypus import Flowable, Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
+from reportlab.platypus import Flowable, PageBreak, Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
 from reportlab.platypus import Image as PdfImage
 
 from dicom_sr.character_set import character_set_of, settle_character_set
@@ -145,13 +145,13 @@ def _story(report: QcReport, pixels: Rgb) -> list[Flowable]:
     if report.content_qualification is ContentQualification.RESEARCH:
         story.append(_paragraph(_NOT_FOR_DIAGNOSIS, bold=True))
     story += [_paragraph(line) for line in title_lines(report)]
-    story += [Spacer(1, 3 * mm), _picture(pixels), Spacer(1, 4 * mm)]
+    story += [Spacer(1, 3 * mm), _picture(pixels), PageBreak()]
     story += _section(
         "Reasons", [reason_text(reason) for reason in report.verdict.reasons] or ["Every criterion is met."]
     )
     story += [_paragraph("Findings", bold=True), _findings(report), Spacer(1, 4 * mm)]
     if report.comment:
-        story += _section("Comment", report.comment.splitlines())
+        story += _section("Comment", [*report.comment.splitlines(), *_missing_characters(report.comment)])
     if report.edit is not None:
         changed = (
             f"stage {report.edit.stage}: {report.edit.voxels_changed} voxels changed, sent by {report.edit.sender}"
@@ -182,7 +182,7 @@ def _findings(report: QcReport) -> Table:
         name = finding_title(finding.code) + (f": {finding.detail}" if finding.detail else "")
         texts = (name, finding.segment, value_text(finding), threshold_text(assessed), finding.stage)
         rows.append([_paragraph(f"{look.symbol} {look.word.lower()}"), *(_paragraph(text) for text in texts)])
-    table = Table(rows, colWidths=[w * mm for w in (24, 50, 30, 26, 28, 22)], repeatRows=1)
+    table = Table(rows, colWidths=[w * mm for w in (22, 46, 30, 28, 28, 26)], repeatRows=1)
     table.setStyle(
         TableStyle(
             [
@@ -204,12 +204,19 @@ def _provenance(report: QcReport) -> list[str]:
     return lines
 
 
+def _missing_characters(text: str) -> list[str]:
+    known = pdfmetrics.getFont(_FONT).face.charToGlyph
+    if all(ord(character) in known or character.isspace() for character in text):
+        return []
+    return ["(Characters that this page cannot show are in the structured report.)"]
+
+
 def _section(title: str, lines: Iterable[str]) -> list[Flowable]:
     return [_paragraph(title, bold=True), *(_paragraph(line) for line in lines), Spacer(1, 3 * mm)]
 
 
 def _paragraph(text: str, *, bold: bool = False) -> Paragraph:
-    style = ParagraphStyle("body", fontName=_BOLD if bold else _FONT, fontSize=8.5, leading=11, splitLongWords=1)
+    style = ParagraphStyle("body", fontName=_BOLD if bold else _FONT, fontSize=8.5, leading=11, keepWithNext=bold)
     return Paragraph(escape(text), style)
 
 

@@ -1,4 +1,4 @@
-"""A small MR source series and a full quality control report about it, made by code, for tests of the report writers."""
+"""A small MR source series and quality control reports about it, made by code, for tests of the report writers."""
 
 from __future__ import annotations
 
@@ -126,7 +126,9 @@ FINDINGS = (
     ),
     Finding(stage="segmentation_qc", code="PREDICTED_HD95", value=3.4, unit="mm", segment="Hippocampus anterior"),
     Finding(stage="measure", code="VOLUME", value=1.503, unit="ml", segment="Hippocampus anterior"),
-    Finding(stage="segmentation_qc", code="PREDICTED_DICE", value=0.9, low=0.85, high=0.94, segment="Hippocampus posterior"),
+    Finding(
+        stage="segmentation_qc", code="PREDICTED_DICE", value=0.9, low=0.85, high=0.94, segment="Hippocampus posterior"
+    ),
     Finding(stage="measure", code="VOLUME", value=None, unit="ml", segment="Hippocampus posterior", detail="no voxel"),
 )  # fmt: skip
 CRITERIA = (
