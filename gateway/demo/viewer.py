@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from pydicom.dataset import Dataset
 
 from dicom_sr.codes import Code
@@ -28,7 +29,7 @@ _TISSUE = Code("85756007", "SCT", "Tissue")
 _BRUSHED_SLICES = 3
 
 
-def edit_seg(delivered: Path, images: list[Path], *, seed: int) -> tuple[Dataset, int]:
+def edit_seg(delivered: Path, images: list[Path], *, seed: int, first_slice: int = 0) -> tuple[Dataset, int]:
     """Edit a delivered SEG of at least one segment.
 
     Parameters
@@ -39,6 +40,8 @@ def edit_seg(delivered: Path, images: list[Path], *, seed: int) -> tuple[Dataset
         Its source series.
     seed : int
         Names the new object.
+    first_slice : int
+        Slices from the middle of the structure to where the brush starts.
 
     Returns
     -------
@@ -60,7 +63,7 @@ def edit_seg(delivered: Path, images: list[Path], *, seed: int) -> tuple[Dataset
     labels = np.zeros(source.grid.shape, np.uint16)
     for number, mask in masks.items():
         labels[mask] = number
-    edited = _brush(labels)
+    edited = _brush(labels, first_slice)
     description = SegDescription(
         sop_instance_uid=derive_uid("demo edit", seed),
         series_instance_uid=derive_uid("demo edit series", seed),
@@ -70,7 +73,7 @@ def edit_seg(delivered: Path, images: list[Path], *, seed: int) -> tuple[Dataset
         content_label="EDITED",
         content_description="",
         created_at=datetime.now(UTC),
-        tracking={},
+        tracking={segment.label: (segment.label, derive_uid("demo edit", seed, segment.label)) for segment in segments},
         authors={segment.label: SegmentAuthor(algorithm_type=AlgorithmType.MANUAL) for segment in segments},
         equipment=Equipment(
             manufacturer="Demo viewer",
@@ -81,15 +84,20 @@ def edit_seg(delivered: Path, images: list[Path], *, seed: int) -> tuple[Dataset
         ),
     )
     segmentation = Segmentation.from_labelmap(source.grid, edited, segments)
-    return write_seg(segmentation, source, description, kind=SegKind.BINARY), int((edited != labels).sum())
+    saved = write_seg(segmentation, source, description, kind=SegKind.BINARY)
+    # Our writer signs what it writes; a viewer would not, and what we signed would be taken for our own echo.
+    del saved.InstanceCreatorUID
+    for item in saved.SegmentSequence:
+        del item.TrackingID, item.TrackingUID
+    return saved, int((edited != labels).sum())
 
 
-def _brush(labels: np.ndarray[tuple[int, ...], np.dtype[np.uint16]]) -> np.ndarray[tuple[int, ...], np.dtype[np.uint16]]:
-    """Give the voxels of the last segment on a few slices next to the first one to that one."""
+def _brush(labels: npt.NDArray[np.uint16], first_slice: int) -> npt.NDArray[np.uint16]:
+    """Give the voxels of other segments next to the first one, on a few slices, to that one; or shave a lone segment."""
     edited = labels.copy()
     slices = np.flatnonzero((labels > 0).any(axis=(1, 2)))
-    middle = slices[len(slices) // 2]
-    for z in range(middle, middle + _BRUSHED_SLICES):
+    start = int(slices[len(slices) // 2]) + first_slice
+    for z in range(start, min(start + _BRUSHED_SLICES, len(labels))):
         first = labels[z] == 1
         rows = np.flatnonzero(first.any(axis=1))
         if rows.size:
@@ -97,6 +105,6 @@ def _brush(labels: np.ndarray[tuple[int, ...], np.dtype[np.uint16]]) -> np.ndarr
             near[max(rows[0] - 2, 0) : rows[-1] + 3] = True
             edited[z][(labels[z] > 1) & near] = 1
     if (edited == labels).all():
-        # One segment only: shave its border on the middle slices.
-        edited[middle][labels[middle] > 0] = 0
+        rows = np.flatnonzero((labels[start] > 0).any(axis=1))
+        edited[start, rows[: max(1, len(rows) // 4)]] = 0
     return edited

@@ -23,7 +23,7 @@ from gateway.services.environment import Environment
 from gateway.services.load_series import load_series
 from gateway.services.report import make_report
 from gateway.services.sign_off import make_sign_off
-from gateway.services.stage_work import WORK, StageInputs, StageOutputs, WarmModels
+from gateway.services.stage_work import WORK, StageInputs, StageOutputs, WarmModels, Work
 from gateway.store.artifacts import encode_findings, encode_segmentation
 from gateway.store.tables import Case, Iteration, StageRun
 from models.errors import ModelError
@@ -42,10 +42,13 @@ class StageRunner:
         The gateway.
     device : str
         ``auto``, ``cpu`` or ``cuda``.
+    work : mapping of StageKind to Work
+        What does the work of each kind.
     """
 
-    def __init__(self, env: Environment, *, device: str = "auto") -> None:
+    def __init__(self, env: Environment, *, device: str = "auto", work: Mapping[StageKind, Work] = WORK) -> None:
         self._env = env
+        self._work_of = work
         self._models = WarmModels(device)
         self._series: OrderedDict[str, tuple[SourceSeries, Volume | None]] = OrderedDict()
 
@@ -98,7 +101,7 @@ class StageRunner:
 
     def _compute(self, claimed: Claim, stage: Stage, run: StageRun, iteration: Iteration, started: float) -> None:
         card = self._env.catalogue.card(stage)
-        outputs = WORK[stage.kind](self._inputs(stage, run, iteration), card, self._models)
+        outputs = self._work_of[stage.kind](self._inputs(stage, run, iteration), card, self._models)
         artifacts = self._publish(outputs)
         model = {"name": card.name, "version": card.version, "digest": card.digest} if card else {}
         completion = Completion(

@@ -8,9 +8,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 from sqlmodel import SQLModel, col, select
 
+from dicom_sr.segmentation import Segmentation
 from gateway.config import Config
+from gateway.demo.viewer import edit_seg
+from gateway.domain.pipeline import StageKind
 from gateway.domain.stage_run import StageRunState
 from gateway.services.accept_edit import EditOutcome, handle_edit, pending_edits
 from gateway.services.assemble import close_study, find_closable
@@ -18,7 +22,8 @@ from gateway.services.environment import Environment, build_environment
 from gateway.services.receive import Received, Receiver
 from gateway.services.run_stage import StageRunner
 from gateway.services.schedule import next_ready
-from gateway.store.tables import Case, Edit, Hold, Iteration, Output, StageRun
+from gateway.services.stage_work import WORK, StageInputs, StageOutputs
+from gateway.store.tables import AuditEvent, Case, Edit, Hold, Iteration, Output, StageRun
 
 _COMMAND = str(Path(__file__).with_name("segmenting_command.py"))
 _CODE = {"value": "12738006", "meaning": "Brain"}
@@ -67,6 +72,20 @@ def toy_config(*pipelines: dict[str, object], **more: object) -> Config:
     )
 
 
+def threshold_segment(inputs: StageInputs, _card: object, _models: object) -> StageOutputs:
+    """Segment as `segmenting_command.py` does, in this process: the bright core, or the two halves of a region."""
+    volume = inputs.require_volume()
+    if not inputs.segmentations:
+        labels = (volume.voxels > (volume.voxels.min() + volume.voxels.max()) / 2).astype(np.uint16)
+    else:
+        region = np.any([(s.layers > 0).any(axis=0) for s in inputs.segmentations.values()], axis=0)
+        rows = np.nonzero(region)[1]
+        middle = np.median(rows) if rows.size else 0
+        front = np.arange(region.shape[1])[None, :, None] <= middle
+        labels = np.where(region, np.where(front, 1, 2), 0).astype(np.uint16)
+    return StageOutputs(segmentation=Segmentation.from_labelmap(volume.grid, labels, inputs.stage.segments))
+
+
 @dataclass
 class Clock:
     """A clock that tests move."""
@@ -100,7 +119,8 @@ class Lab:
         env = build_environment(config or toy_config(), folder, version="0.0.0", clock=clock)
         SQLModel.metadata.create_all(env.database.engine)
         receiver = Receiver(env.database, env.blobs, clock, 0, lambda _received: None)
-        return cls(env=env, clock=clock, receiver=receiver, runner=StageRunner(env, device="cpu"))
+        runner = StageRunner(env, device="cpu", work={**WORK, StageKind.SEGMENTATION: threshold_segment})
+        return cls(env=env, clock=clock, receiver=receiver, runner=runner)
 
     def send(self, files: Iterable[Path], *, sender: str = "SCANNER", **more: str) -> None:
         """Receive files as one association would bring them."""
@@ -140,6 +160,24 @@ class Lab:
         self.run()
         (outcome,) = outcomes
         return outcome
+
+    def edited(self, output: Output, images: list[Path], *, seed: int = 1) -> Path:
+        """Let the stand-in viewer edit an output; return its file."""
+        dataset, painted = edit_seg(self.output_file(output), images, seed=seed, first_slice=seed - 1)
+        assert painted > 0
+        path = images[0].parent.parent / f"edit_{seed}.dcm"
+        dataset.save_as(path, enforce_file_format=True)
+        return path
+
+    def newest_seg(self, case: Case, stage: str) -> Output:
+        """Return the SEG of a stage that is current."""
+        return next(o for o in reversed(self.outputs(case, kind="SEG", stage=stage)) if not o.superseded)
+
+    def audit(self, *actions: str) -> list[AuditEvent]:
+        """Return the audit trail, or the events of some actions."""
+        with self.env.database.read() as session:
+            rows = session.exec(select(AuditEvent).order_by(col(AuditEvent.id))).all()
+        return [row for row in rows if not actions or row.action in actions]
 
     def case(self, case_id: str) -> Case:
         """Return a case."""
