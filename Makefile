@@ -18,7 +18,7 @@ PACKAGES := gateway models orthanc dicom_sr
 JOBS ?= 2
 TIMEOUT ?= 300
 
-.PHONY: help venv peers demo check test bench clean
+.PHONY: help venv peers demo check test bench docs clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -60,6 +60,10 @@ test: $(VENV)/ready peers
 
 bench: $(VENV)/ready
 	@$(BIN)/python -m tests.bench.run $(ARGS)
+
+# Rewrites the tables of the documentation that come from the code; a test fails when they are out of date.
+docs: $(VENV)/ready
+	@$(BIN)/python -m tests.support.generated_docs
 
 clean:
 	@rm -rf build dist .bench .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
