@@ -127,7 +127,12 @@ def rule_criteria(good: Mapping[str, Sequence[tuple[str, float]]], *, images: in
             yield Criterion(code=code, segment=label, review_above=round(bound, 4), source=source)
     anatomy = "rule of anatomy"
     yield Criterion(code="EMPTY_SEGMENT", reject_above=0.5, source=anatomy)
-    yield Criterion(code="LABEL_ORDER", reject_below=0.0, review_below=5.0, source=anatomy)
+    yield Criterion(
+        code="LABEL_ORDER",
+        reject_below=0.0,
+        review_below=10.0,
+        source="rule of anatomy; good segmentations measure 15 to 23 mm",
+    )
     yield Criterion(code="SLICE_GAP", review_above=0.0, source=anatomy)
     yield Criterion(
         code="VOLUME_OUT_OF_RANGE",

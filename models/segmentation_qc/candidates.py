@@ -134,13 +134,13 @@ def _synthetic(case: LabelledVolume) -> Iterator[Candidate]:
             source="synthetic",
             variant=" ".join(chosen),
             volume=case.volume,
-            labels=_back(wrong, case.volume),
+            labels=on_image_grid(wrong, case.volume),
             agreement={},
         )
 
 
-def _back(turned: Labels, volume: Volume) -> Labels:
-    """Put canonical labels back on the image's grid."""
+def on_image_grid(turned: Labels, volume: Volume) -> Labels:
+    """Put labels in canonical axes back on the grid of the image."""
     prepared = prepare(volume, PreprocessPlan(spacing=canonical_view(volume.voxels, volume.grid)[1]))
     labels: Labels = np.round(prepared.restore(turned[None].astype(np.float32))[0]).astype(np.uint8)
     return labels

@@ -59,20 +59,36 @@ class NetworkSegmentationQc:
                 pseudo_ground_truth={},
                 worst_slices={},
             )
-        unknown = [label for label in masks if label not in known]
         findings = [
-            *(f for label in known for f in _scores(label, examination, self._calibration, stage)),
-            *(_missing_end(label, examination, stage) for label in known),
+            *self.findings(examination, volume, known, stage=stage),
             *(_agreement(label, agreement[label], stage) for label in known if label in agreement),
-            *check_anatomy(known, volume.grid, self._weights.fingerprint, self._weights.plan, stage=stage),
-            _unlike(examination, stage),
-            *(_not_measured(label, "this QC model does not know the segment", stage) for label in unknown),
+            *(
+                _not_measured(label, "this QC model does not know the segment", stage)
+                for label in masks
+                if label not in known
+            ),
         ]
         truth = examination.truth.masks
         return SegmentationQcResult(
             findings=tuple(findings),
             pseudo_ground_truth={label: truth[label] for label in known},
             worst_slices={label: worst_slices(known[label], truth[label]) for label in known},
+        )
+
+    @property
+    def examiner(self) -> Examiner:
+        """What gathers the evidence; evaluation asks it for many masks of one image."""
+        return self._examiner
+
+    def findings(
+        self, examination: Examination, volume: Volume, masks: Mapping[str, Mask], *, stage: str
+    ) -> tuple[Finding, ...]:
+        """Turn an examination of known masks into findings."""
+        return (
+            *(f for label in masks for f in _scores(label, examination, self._calibration, stage)),
+            *(_missing_end(label, examination, stage) for label in masks),
+            *check_anatomy(masks, volume.grid, self._weights.fingerprint, self._weights.plan, stage=stage),
+            _unlike(examination, stage),
         )
 
 

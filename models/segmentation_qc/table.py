@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from torch import nn
 
 from dicom_sr.segmentation import Mask
+from dicom_sr.volume import Volume
 from models.errors import InvalidModel
 from models.metrics import dice, hd95
 from models.segmentation.cases import LabelledVolume
@@ -26,6 +27,8 @@ from models.split import person_of, split_of
 
 _log = logging.getLogger(__name__)
 _FAR_MM = 40.0
+
+Judge = Callable[[Examination, Volume, Mapping[str, Mask]], str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +47,8 @@ class Line:
         Of the segmenting ensemble.
     missing_mm : float
         See `models.segmentation_qc.missing`.
+    outcome : str
+        Verdict on all structures of the candidate together; empty where none was asked for.
     evidence : tuple of float
         In the order of `EVIDENCE_NAMES`.
     """
@@ -59,6 +64,7 @@ class Line:
     pseudo_truth_dice: float
     agreement: float | None
     missing_mm: float
+    outcome: str
     evidence: tuple[float, ...]
 
 
@@ -74,25 +80,29 @@ def measure_cases(
     plan: StructurePlan,
     deployed: DeployedSegmenter,
     undertrained: Mapping[str, Sequence[nn.Module]],
+    judge: Judge | None = None,
 ) -> Iterator[Line]:
-    """Make every candidate of every case and set its evidence beside its true quality."""
+    """Make every candidate of every case and set its evidence, and the judge's verdict, beside its true quality."""
     for number, case in enumerate(cases, start=1):
         painted: tuple[int, PseudoTruth] | None = None
         for candidate in candidates_of(case, deployed=deployed, undertrained=undertrained):
             # Most candidates of a case share its image: paint once for each image, not for each candidate.
             if painted is None or painted[0] != id(candidate.volume):
                 painted = (id(candidate.volume), examiner.paint(candidate.volume))
-            yield from lines_of(case, candidate, painted[1], examiner=examiner, plan=plan)
+            masks = masks_of(candidate.labels, plan)
+            examination = examiner.examine(candidate.volume, masks, truth=painted[1])
+            outcome = judge(examination, candidate.volume, masks) if judge else ""
+            yield from lines_of(case, candidate, examination, plan=plan, outcome=outcome)
         _log.info("case %d measured", number)
 
 
 def lines_of(
-    case: LabelledVolume, candidate: Candidate, truth: PseudoTruth, *, examiner: Examiner, plan: StructurePlan
+    case: LabelledVolume, candidate: Candidate, examination: Examination, *, plan: StructurePlan, outcome: str
 ) -> Iterator[Line]:
     """Set the evidence on one candidate beside its true quality, one line per structure."""
     masks = masks_of(candidate.labels, plan)
     expert = masks_of(case.expert.astype(np.uint8), plan)
-    examination: Examination = examiner.examine(candidate.volume, masks, truth=truth)
+    truth = examination.truth
     for label, mask in masks.items():
         distance = hd95(mask, expert[label], case.volume.grid.spacing)
         yield Line(
@@ -107,6 +117,7 @@ def lines_of(
             pseudo_truth_dice=round(dice(truth.masks[label], expert[label]), 5),
             agreement=round(candidate.agreement[label], 5) if label in candidate.agreement else None,
             missing_mm=round(examination.missing_mm[label], 3),
+            outcome=outcome,
             evidence=tuple(round(float(v), 5) for v in examination.evidence[label].as_vector()),
         )
 
@@ -151,5 +162,6 @@ def _line(row: Mapping[str, str]) -> Line:
         pseudo_truth_dice=float(row["pseudo_truth_dice"]),
         agreement=float(row["agreement"]) if row["agreement"] else None,
         missing_mm=float(row["missing_mm"]),
+        outcome=row["outcome"],
         evidence=tuple(float(row[name]) for name in EVIDENCE_NAMES),
     )

@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 NAME = "hippocampus-qc"
 FAILURES_FILE = "failures.safetensors"
 TABLE_FILE = "calibration_candidates.csv"
-_TASK = Task(
+TASK = Task(
     name=NAME,
     labels=("Hippocampus anterior", "Hippocampus posterior"),
     expert_values=((1,), (2,)),
@@ -109,7 +109,7 @@ def train(data: Path, out: Path, *, work: Path, settings: QcTrainingSettings | N
     torch.set_num_threads(settings.threads)
     train_second_network(data, out, settings=settings)
     labelled = _cases(data, Split.TRAIN)
-    write_failures(train_failures([training_case(c, _TASK, PreprocessPlan()) for c in labelled]), work / FAILURES_FILE)
+    write_failures(train_failures([training_case(c, TASK, PreprocessPlan()) for c in labelled]), work / FAILURES_FILE)
     return recalibrate(data, out, work=work)
 
 
@@ -122,7 +122,7 @@ def train_second_network(data: Path, out: Path, *, settings: QcTrainingSettings)
     network = ResidualNet(ResidualShape())
     fit(
         network.to(memory_format=torch.channels_last_3d),  # type: ignore[call-overload]
-        [training_case(case, _TASK, plan) for case in labelled],
+        [training_case(case, TASK, plan) for case in labelled],
         FitSettings(
             steps=settings.steps,
             minutes=settings.minutes,
@@ -250,7 +250,7 @@ def _write_card(out: Path, content: Mapping[str, Any]) -> None:
             "kind": "segmentation_qc",
             "labels": list(HIPPOCAMPUS_PLAN.labels),
             "needs_region": False,
-            **_TASK.account,
+            **TASK.account,
             **content,
         },
     )
