@@ -231,7 +231,10 @@ def _older_parent(edit: _Edit) -> Outcome | None:
         prior = older.load()
         if not prior.grid.is_same_as(edit.edited.grid):
             continue
-        if diff(prior, edit.edited, surfaces=False).changed_voxels < edit.changes.changed_voxels:
+        from_older = diff(prior, edit.edited, surfaces=False)
+        # A slice that is just as the older result had it, where the current one differs, was not drawn on the current.
+        left_alone = set(edit.changes.slices) - set(from_older.slices)
+        if from_older.changed_voxels < edit.changes.changed_voxels or left_alone:
             detail = f"it fits iteration {older.iteration} better than iteration {edit.candidate.iteration}"
             return _hold(edit, [HoldDetail(HoldReason.STALE_PARENT, detail)])
     return None

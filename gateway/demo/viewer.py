@@ -93,7 +93,7 @@ def edit_seg(delivered: Path, images: list[Path], *, seed: int, first_slice: int
 
 
 def _brush(labels: npt.NDArray[np.uint16], first_slice: int) -> npt.NDArray[np.uint16]:
-    """Give the voxels of other segments next to the first one, on a few slices, to that one; or shave a lone segment."""
+    """Give the voxels of other segments next to the first one, on a few slices, to it; or shave a lone segment."""
     edited = labels.copy()
     slices = np.flatnonzero((labels > 0).any(axis=(1, 2)))
     start = int(slices[len(slices) // 2]) + first_slice
