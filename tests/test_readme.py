@@ -14,7 +14,7 @@ from gateway import cli
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SHELL_BLOCKS = "\n".join(re.findall(r"^```\n(.*?)^```", README, re.MULTILINE | re.DOTALL))
-MAKE_LINES = sorted(set(re.findall(r"`?\bmake ([a-z]+)", README)))
+MAKE_LINES = sorted(set(re.findall(r"(?:^|`)make ([a-z]+)", README, re.MULTILINE)))
 OVERREAD_LINES = sorted({line.partition("#")[0].strip() for line in README.splitlines() if "bin/overread " in line})
 
 
