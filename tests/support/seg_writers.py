@@ -19,6 +19,7 @@ from pydicom.uid import (
     HTJ2KLossless,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGBaseline8Bit,
     JPEGLSLossless,
     RLELossless,
 )
@@ -167,7 +168,13 @@ def write_foreign(
 def file_bytes(ds: Dataset) -> bytes:
     """Encode a dataset as a DICOM file."""
     buffer = BytesIO()
+    wanted = ds.file_meta.TransferSyntaxUID
+    if wanted == DEFLATED_IMAGE_FRAME:
+        # pydicom 3.0.2 does not know this transfer syntax: write a stand-in of equal length, then put the right UID.
+        ds.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
     ds.save_as(buffer, enforce_file_format=True)
+    if wanted == DEFLATED_IMAGE_FRAME:
+        return buffer.getvalue().replace(JPEGBaseline8Bit.encode(), DEFLATED_IMAGE_FRAME.encode() + b"\0", 1)
     return buffer.getvalue()
 
 
