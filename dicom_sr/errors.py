@@ -5,6 +5,7 @@ DicomObjectError
 ├── UndecodablePixels       a header is fine but its pixels cannot be decoded
 ├── MixedSeries             instances of several series were given as one
 ├── GeometryMismatch        two grids that must be equal are not
+├── UndeclaredLabel         a label map uses a value that no segment of the stage declares
 ├── UnwritableSegmentation  a segmentation that the asked form of SEG cannot hold
 ├── InvalidObject           an object about to leave breaks one of our post-conditions
 └── InvalidUid              a string is not a DICOM UID
@@ -59,6 +60,12 @@ class GeometryMismatch(DicomObjectError):
     """Two voxel grids that must be equal are not."""
 
     code = "GRID_MISMATCH"
+
+
+class UndeclaredLabel(DicomObjectError):
+    """A label map uses a value that no segment of the stage declares."""
+
+    code = "UNDECLARED_SEGMENT"
 
 
 class UnwritableSegmentation(DicomObjectError):
