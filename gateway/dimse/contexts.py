@@ -13,6 +13,9 @@ STUDY_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
 #: Every standard storage class; `pynetdicom.StoragePresentationContexts` would lack Label Map Segmentation Storage.
 STORAGE_CLASSES: Final = frozenset(str(context.abstract_syntax) for context in AllStoragePresentationContexts)
 
+#: Classes beyond storage and verification; an association that proposes one is served by pynetdicom.
+SERVICE_CLASSES: Final = frozenset[str]()
+
 IMPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2"
 EXPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2.1"
 EXPLICIT_VR_BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"

@@ -11,7 +11,7 @@ from typing import Final
 from gateway.config import NodeConfig
 from gateway.dimse.admission import refusal, refused_contexts
 from gateway.dimse.associations import OpenAssociations
-from gateway.dimse.contexts import STORAGE_CLASSES, VERIFICATION
+from gateway.dimse.contexts import SERVICE_CLASSES, STORAGE_CLASSES, VERIFICATION
 from gateway.dimse.front_door import FrontDoor
 from gateway.dimse.library_settings import quiet_pynetdicom
 from gateway.dimse.pdu import (
@@ -25,6 +25,7 @@ from gateway.dimse.pdu import (
     parse_associate_rq,
 )
 from gateway.dimse.services_lane import ServicesLane
+from gateway.dimse.storage_lane import StorageLane
 from gateway.dimse.store_scp import StoreScp
 from gateway.domain.errors import GatewayError
 from gateway.services.receive import Receiver, Transfer
@@ -33,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 #: A connection must ask for an association within this, seconds (the ARTIM timer of PS3.8 9.1.5).
 GREETING_SECONDS: Final = 10.0
-_OFFERED: Final = STORAGE_CLASSES | {VERIFICATION}
+_OFFERED: Final = STORAGE_CLASSES | SERVICE_CLASSES | {VERIFICATION}
 
 
 class DicomNode:
@@ -57,6 +58,7 @@ class DicomNode:
         self._on_association_closed = on_association_closed
         self._associations = OpenAssociations()
         store = StoreScp(receiver, self._associations)
+        self._storage = StorageLane(store)
         self._services = ServicesLane(config.ae_title, store, config.maximum_object_mb)
         self._door = FrontDoor(self._greet)
 
@@ -78,6 +80,7 @@ class DicomNode:
             logger.warning(
                 "%d associations were aborted after %g s of draining", len(self._associations), drain_seconds
             )
+            self._storage.abort_all()
             self._services.abort_all()
             self._door.wait(5.0)
 
@@ -116,7 +119,10 @@ class DicomNode:
         self._associations.opened(transfer)
         ended = "lost"
         try:
-            ended = self._services.serve(connection, raw, request, transfer)
+            if any(context.abstract_syntax in SERVICE_CLASSES for context in request.contexts):
+                ended = self._services.serve(connection, raw, request, transfer)
+            else:
+                ended = self._storage.serve(connection, request, transfer)
         finally:
             self._associations.closed(transfer)
             self._record_end(transfer, ended)

@@ -1,4 +1,4 @@
-"""The lane of pynetdicom: associations served by its upper layer and service classes."""
+"""The lane of pynetdicom: associations that ask for more than storage, served by its upper layer and services."""
 
 from __future__ import annotations
 
@@ -122,15 +122,17 @@ def _on_echo(_event: evt.Event) -> int:
 
 def _on_store(event: evt.Event, store: StoreScp, transfer: Transfer) -> int:
     request = cast(C_STORE, event.request)
-    dataset = request.DataSet
-    return store.store(
+    storing = store.begin(
         transfer,
         context_class=str(event.context.abstract_syntax),
         transfer_syntax=str(event.context.transfer_syntax),
         sop_class=str(request.AffectedSOPClassUID),
         sop_instance=str(request.AffectedSOPInstanceUID),
-        dataset=(dataset.getvalue() if dataset is not None else b"",),
     )
+    if request.DataSet is not None:
+        with request.DataSet.getbuffer() as dataset:
+            storing.write(dataset)
+    return storing.finish()
 
 
 def _on_message(_event: evt.Event, guarded: GuardedSocket) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 
 from gateway.dimse.associations import OpenAssociations
 from gateway.dimse.status import PROCESSING_FAILURE, SUCCESS, meaning, store_status
 from gateway.domain.errors import GatewayError, UnacceptableInstance
-from gateway.services.receive import Arrival, Door, Receiver, Transfer
+from gateway.services.receive import Arrival, Door, IncomingInstance, Receiver, Transfer
 
 logger = logging.getLogger(__name__)
 
@@ -28,17 +27,10 @@ class StoreScp:
         self._receiver = receiver
         self._associations = associations
 
-    def store(
-        self,
-        transfer: Transfer,
-        *,
-        context_class: str,
-        transfer_syntax: str,
-        sop_class: str,
-        sop_instance: str,
-        dataset: Iterable[bytes | memoryview],
-    ) -> int:
-        """Keep one instance and return the status to answer.
+    def begin(
+        self, transfer: Transfer, *, context_class: str, transfer_syntax: str, sop_class: str, sop_instance: str
+    ) -> Storing:
+        """Begin one C-STORE; whatever is wrong with it is answered at its end.
 
         Parameters
         ----------
@@ -48,45 +40,94 @@ class StoreScp:
             Abstract and transfer syntax of the presentation context.
         sop_class, sop_instance : str
             As the command names them.
-        dataset : iterable of bytes
-            The encoded data set in pieces.
         """
-        try:
-            if sop_class != context_class:
-                raise UnacceptableInstance(
-                    "the command names another SOP class than its presentation context", code="CLASS_NOT_AS_ANNOUNCED"
-                )
-            arrival = Arrival(
+        return Storing(
+            self._receiver,
+            self._associations,
+            transfer,
+            Arrival(
                 door=Door.DICOM,
                 sender=transfer.sender,
                 called_aet=transfer.called_aet,
                 peer_address=transfer.peer_address,
                 expected_sop_class_uid=sop_class,
                 expected_sop_instance_uid=sop_instance,
-            )
-            instance = self._receiver.open(arrival, transfer_syntax)
+            ),
+            (context_class, transfer_syntax),
+        )
+
+
+class Storing:
+    """One C-STORE in progress; belongs to one thread. After a failure the rest of the data set is passed over.
+
+    Parameters
+    ----------
+    receiver, associations, transfer, arrival
+        See `StoreScp`.
+    context : (str, str)
+        Abstract and transfer syntax of the presentation context.
+    """
+
+    def __init__(
+        self,
+        receiver: Receiver,
+        associations: OpenAssociations,
+        transfer: Transfer,
+        arrival: Arrival,
+        context: tuple[str, str],
+    ) -> None:
+        self._associations = associations
+        self._transfer = transfer
+        self._instance: IncomingInstance | None = None
+        self._failure = SUCCESS
+        try:
+            if arrival.expected_sop_class_uid != context[0]:
+                raise UnacceptableInstance(
+                    "the command names another SOP class than its presentation context", code="CLASS_NOT_AS_ANNOUNCED"
+                )
+            self._instance = receiver.open(arrival, context[1])
+        except Exception as error:  # noqa: BLE001 - an SCP answers and goes on
+            self._fail(error)
+
+    def write(self, fragment: bytes | memoryview) -> None:
+        """Take bytes of the data set."""
+        if self._instance is not None:
             try:
-                for piece in dataset:
-                    instance.write(piece)
-                received = instance.finish()
-            finally:
-                instance.close()
-        except GatewayError as error:
-            status = store_status(error)
-            self._refuse(transfer, f"{error.code}: {error.detail}", status)
-            return status
-        except Exception as error:  # noqa: BLE001 - an SCP answers and goes on; the message may quote values
-            self._refuse(transfer, f"unforeseen {type(error).__name__}", PROCESSING_FAILURE)
-            return PROCESSING_FAILURE
-        self._associations.received(transfer, received)
+                self._instance.write(fragment)
+            except Exception as error:  # noqa: BLE001 - an SCP answers and goes on
+                self._fail(error)
+
+    def finish(self) -> int:
+        """Keep the instance; return the status to answer."""
+        if self._instance is None:
+            return self._failure
+        try:
+            received = self._instance.finish()
+        except Exception as error:  # noqa: BLE001 - an SCP answers and goes on
+            self._fail(error)
+            return self._failure
+        self._instance.close()
+        self._associations.received(self._transfer, received)
         return SUCCESS
 
-    def _refuse(self, transfer: Transfer, why: str, status: int) -> None:
-        self._associations.refused(transfer)
+    def abandon(self) -> None:
+        """Drop what came so far; the association has ended."""
+        if self._instance is not None:
+            self._instance.close()
+            self._instance = None
+
+    def _fail(self, error: Exception) -> None:
+        self.abandon()
+        # The message of an error that is not ours may quote values, so only its name is told.
+        if isinstance(error, GatewayError):
+            self._failure, why = store_status(error), f"{error.code}: {error.detail}"
+        else:
+            self._failure, why = PROCESSING_FAILURE, f"unforeseen {type(error).__name__}"
+        self._associations.refused(self._transfer)
         logger.warning(
             "an instance from '%s' at %s was answered %s: %s",
-            transfer.sender,
-            transfer.peer_address,
-            meaning(status),
+            self._transfer.sender,
+            self._transfer.peer_address,
+            meaning(self._failure),
             why,
         )
