@@ -1,0 +1,153 @@
+"""The composition's configuration, exercised without Docker: our loader, a real Orthanc with the routing script."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from pydicom import dcmread
+from pydicom.uid import SegmentationStorage
+from sqlmodel import SQLModel
+
+from gateway.commands.sending import find_parcels, is_accepted, send_parcels
+from gateway.config import NodeConfig
+from gateway.config_file import load
+from gateway.dimse.node import DicomNode
+from gateway.dimse.scu import RemoteNode
+from gateway.services.receive import Received, Receiver
+from gateway.store.blobs import BlobStore
+from gateway.store.database import Database
+from tests.support.make_series import make_mr_series
+from tests.support.orthanc_peer import OrthancPeer, running_orthanc
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCKER = ROOT / "docker"
+ORTHANC = json.loads((DOCKER / "orthanc" / "orthanc.json").read_text(encoding="utf-8"))
+LONGEST_WAIT_S = 40.0
+
+
+@dataclass
+class Archive:
+    """Orthanc with the composition's settings and script, and what the gateway's node got from it."""
+
+    orthanc: OrthancPeer
+    received: list[Received]
+
+    def wait_for(self, count: int) -> list[str]:
+        until = time.monotonic() + LONGEST_WAIT_S
+        while time.monotonic() < until and len(self.received) < count:
+            time.sleep(0.1)
+        return sorted(one.sop_instance_uid for one in self.received)
+
+    def send(self, files: list[Path], *, calling: str) -> None:
+        remote = RemoteNode(ae_title="ORTHANC", host="127.0.0.1", port=self.orthanc.dicom_port, calling_aet=calling)
+        assert all(is_accepted(receipt) for receipt in send_parcels(find_parcels(files), remote))
+
+
+@contextmanager
+def _archive(folder: Path) -> Iterator[Archive]:
+    database = Database.in_folder(folder)
+    SQLModel.metadata.create_all(database.engine)
+    received: list[Received] = []
+    receiver = Receiver(database, BlobStore(folder / "blobs"), lambda: datetime.now(UTC), 0, received.append)
+    node = DicomNode(NodeConfig(port=0, peers=_configuration(folder).node.peers), receiver, lambda _transfer: None)
+    _, port = node.start()
+    settings = {
+        key: ORTHANC[key]
+        for key in ORTHANC
+        if key not in ("StorageDirectory", "IndexDirectory", "Plugins", "HttpPort", "DicomPort", "RemoteAccessAllowed")
+    }
+    settings["LuaScripts"] = [str(DOCKER / "orthanc" / "routing.lua")]
+    settings["StableAge"] = 1
+    settings["DicomModalities"] = {
+        name: {**peer, "Host": "127.0.0.1", "Port": port} for name, peer in ORTHANC["DicomModalities"].items()
+    }
+    try:
+        with running_orthanc(folder / "orthanc", settings=settings) as orthanc:
+            yield Archive(orthanc, received)
+    finally:
+        node.stop(10)
+        database.close()
+
+
+def _configuration(folder: Path):
+    """Load the composition's gateway configuration with a secret that is there."""
+    (folder / "token").write_text("secret", encoding="utf-8")
+    return load(
+        DOCKER / "gateway" / "overread.yaml", environment={"OVERREAD_WEB__USERS__ADMIN__TOKEN_FILE": f"{folder}/token"}
+    )
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
+    with _archive(tmp_path_factory.mktemp("archive")) as running:
+        yield running
+
+
+def _uids(files: list[Path]) -> list[str]:
+    return sorted(str(dcmread(file, stop_before_pixels=True).SOPInstanceUID) for file in files)
+
+
+def test_the_gateway_configuration_loads_and_its_names_are_those_of_the_composition(tmp_path: Path) -> None:
+    config = _configuration(tmp_path)
+    (destination,) = config.destinations
+    assert (destination.ae_title, destination.port) == (ORTHANC["DicomAet"], ORTHANC["DicomPort"])
+    assert [peer.ae_title for peer in config.node.peers] == [ORTHANC["DicomAet"]]
+    (modality,) = ORTHANC["DicomModalities"].values()
+    assert (modality["AET"], modality["Port"]) == (config.node.ae_title, config.node.port)
+    services = set(
+        re.findall(
+            r"^  (\w+):$", (DOCKER / "compose.yaml").read_text(encoding="utf-8").partition("volumes:\n")[0], re.M
+        )
+    )
+    assert {destination.host, modality["Host"]} <= services | {"gateway", "orthanc", "ohif"}
+
+
+def test_every_file_that_an_image_copies_is_there() -> None:
+    contexts = {"gateway": ROOT, "orthanc": DOCKER / "orthanc", "ohif": DOCKER / "ohif"}
+    for name, context in contexts.items():
+        lines = (DOCKER / name / "Dockerfile").read_text(encoding="utf-8").splitlines()
+        copied = [line.split()[1:-1] for line in lines if line.startswith("COPY ") and "--from" not in line]
+        for source in (part for parts in copied for part in parts):
+            assert (context / source).exists(), (name, source)
+
+
+@pytest.mark.peer
+@pytest.mark.slow
+def test_a_stable_image_series_is_forwarded_whole(archive: Archive, tmp_path: Path) -> None:
+    archive.received.clear()
+    files = make_mr_series(tmp_path, shape=(5, 16, 16), seed="scanner", study="scanner")
+    archive.send(files, calling="SCANNER1")
+    assert archive.wait_for(5) == _uids(files)
+
+
+@pytest.mark.peer
+@pytest.mark.slow
+def test_a_segmentation_that_a_reader_saves_is_forwarded_and_one_that_the_gateway_delivers_is_not(
+    archive: Archive, tmp_path: Path
+) -> None:
+    archive.received.clear()
+    (delivered,) = make_mr_series(
+        tmp_path / "delivered", shape=(1, 8, 8), seed="delivered", study="s", attributes=_as_segmentation("1")
+    )
+    (saved,) = make_mr_series(
+        tmp_path / "saved", shape=(1, 8, 8), seed="saved", study="s", attributes=_as_segmentation("2")
+    )
+    archive.send([delivered], calling="OVERREAD")
+    archive.orthanc.upload(saved.read_bytes())
+    assert archive.wait_for(1) == _uids([saved])
+    time.sleep(2)
+    assert archive.wait_for(1) == _uids([saved])
+    assert set(_uids([delivered, saved])) <= set(archive.orthanc.instances())
+
+
+def _as_segmentation(number: str) -> dict[str, str]:
+    """Make the header of a one-slice series say it is a SEG: the script looks at class and sender alone."""
+    return {"SOPClassUID": SegmentationStorage, "Modality": "SEG", "SeriesNumber": number}
