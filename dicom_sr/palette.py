@@ -1,8 +1,12 @@
 """Display colours of segments: sRGB to the CIELab encoding of DICOM, and a palette that stays apart for every eye.
 
+The standard scales L*, a* and b* but leaves the white point to a note on ICC profiles (D50). Every reader that shows
+these values (OHIF, Weasis, DCMTK, highdicom) takes D65, the white of sRGB, so D65 it is: a segment has the colour its
+pipeline gave it.
+
 References
 ----------
-PS3.3 C.10.7.1.1 (PCS values: L* 0..100 and a*, b* -128..127 over the full unsigned 16-bit range, illuminant D50)
+PS3.3 C.10.7.1.1 (L* 0..100 and a*, b* -128..127 over the full unsigned 16-bit range)
 """
 
 from __future__ import annotations
@@ -21,13 +25,13 @@ _BASE = (
 )
 _GOLDEN_RATIO = 0.6180339887498949
 
-# Linear sRGB (D65) to CIE XYZ adapted to D50 by Bradford, and the D50 white point (IEC 61966-2-1, ICC.1:2022).
-_TO_XYZ_D50 = (
-    (0.4360747, 0.3850649, 0.1430804),
-    (0.2225045, 0.7168786, 0.0606169),
-    (0.0139322, 0.0971045, 0.7141733),
+# Linear sRGB to CIE XYZ, and its white point D65 (IEC 61966-2-1).
+_TO_XYZ = (
+    (0.4124564, 0.3575761, 0.1804375),
+    (0.2126729, 0.7151522, 0.0721750),
+    (0.0193339, 0.1191920, 0.9503041),
 )
-_WHITE_D50 = (0.9642957, 1.0, 0.8251046)
+_WHITE = (0.95047, 1.0, 1.08883)
 
 
 def segment_color(index: int) -> tuple[int, int, int]:
@@ -42,8 +46,8 @@ def segment_color(index: int) -> tuple[int, int, int]:
 def cielab(color: tuple[int, int, int]) -> tuple[int, int, int]:
     """Convert sRGB 0..255 to Recommended Display CIELab Value (0062,000D), three unsigned 16-bit integers."""
     linear = [_linear(channel / 255) for channel in color]
-    xyz = [sum(weight * value for weight, value in zip(row, linear, strict=True)) for row in _TO_XYZ_D50]
-    fx, fy, fz = (_cube_root(value / white) for value, white in zip(xyz, _WHITE_D50, strict=True))
+    xyz = [sum(weight * value for weight, value in zip(row, linear, strict=True)) for row in _TO_XYZ]
+    fx, fy, fz = (_cube_root(value / white) for value, white in zip(xyz, _WHITE, strict=True))
     lightness, a, b = 116 * fy - 16, 500 * (fx - fy), 200 * (fy - fz)
     return _scaled(lightness / 100), _scaled((a + 128) / 255), _scaled((b + 128) / 255)
 
