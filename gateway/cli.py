@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from gateway.commands import audit, cases, holds, node, setup, training
+from gateway.commands import audit, cases, demo, holds, node, setup, training
 from gateway.commands.output import ExitCode
 
 #: Error classes of the packages by their module's first name; the classes themselves are slow to import.
@@ -31,6 +31,7 @@ app = typer.Typer(
 app.command()(setup.init)
 app.command()(setup.check)
 app.command()(node.serve)
+app.command()(demo.demo)
 app.command()(node.send)
 app.command()(node.echo)
 app.command()(cases.cases)
