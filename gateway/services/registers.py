@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -142,12 +143,13 @@ def _hold(hold: Hold, study: Study | None) -> HoldView:
 
 
 def list_deliveries(
-    database: Database, *, state: str = "", destination: str = "", case_id: str = "", limit: int = 200
+    database: Database, *, states: Sequence[str] = (), destination: str = "", case_id: str = "", limit: int = 200
 ) -> tuple[DeliveryRow, ...]:
     """Return deliveries, newest first; an empty value does not filter."""
     query = select(Delivery, Output).join(Output, col(Delivery.sop_instance_uid) == Output.sop_instance_uid)
+    if states:
+        query = query.where(col(Delivery.state).in_(states))
     for value, column in (
-        (state, col(Delivery.state)),
         (destination, col(Delivery.destination)),
         (case_id, col(Delivery.case_id)),
     ):
@@ -205,6 +207,19 @@ def list_audit(
     query = query.order_by(col(AuditEvent.id).desc()).limit(_clamp(limit))
     with database.read() as session:
         return tuple(_audit(event) for event in session.exec(query))
+
+
+def audit_actions(database: Database) -> tuple[str, ...]:
+    """Return the kinds of event that occur, each found by one look-up in the index."""
+    found: list[str] = []
+    with database.read() as session:
+        while len(found) < MAXIMUM_LIMIT:
+            query = select(func.min(AuditEvent.action)).where(col(AuditEvent.action) > (found[-1] if found else ""))
+            following = session.exec(query).one()
+            if following is None:
+                break
+            found.append(following)
+    return tuple(found)
 
 
 def audit_after(database: Database, after: int, *, limit: int = MAXIMUM_LIMIT) -> tuple[AuditRow, ...]:

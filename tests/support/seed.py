@@ -343,7 +343,9 @@ class Seed:
                         attempts=1 if delivered == "DELIVERED" else 50 if delivered == "DEAD" else 2,
                         due_at=case.changed_at,
                         delivered_at=case.changed_at if delivered == "DELIVERED" else None,
-                        last_failure="" if delivered == "DELIVERED" else "PACS1 at 10.0.4.7:104 does not answer",
+                        last_failure=""
+                        if delivered in ("DELIVERED", "SENT")
+                        else "PACS1 at 10.0.4.7:104 does not answer",
                     )
                 )
             session.add(

@@ -22,6 +22,7 @@ from gateway.services.case_record import CaseRecord
 from gateway.services.edit_outcome import EditOutcome, EditResult, edit_outcome
 from gateway.services.record_transfer import Transfer
 from gateway.services.worklist import CasePage, Counts
+from gateway.web.access import Identity
 from gateway.web.case_query import CaseQuery
 from gateway.web.intake import peek, spooled
 from gateway.web.problems import BadRequest, UnsupportedMedia
@@ -116,6 +117,22 @@ async def upload_edit(
     services: Provided, caller: Sender, case_id: str, request: Request, response: Response
 ) -> EditAnswer:
     """Take an edited SEG for this case; answers when it was accepted, held or ignored, or after a bounded wait."""
+    answer = await receive_edit(services, caller, case_id, request)
+    if answer.outcome in (EditOutcome.HELD, EditOutcome.PENDING):
+        response.status_code = 202
+    return answer
+
+
+async def receive_edit(services: Services, caller: Identity, case_id: str, request: Request) -> EditAnswer:
+    """Receive the one file of a request as an edit of a case and wait, within bounds, for its outcome.
+
+    Raises
+    ------
+    NotFound
+        If there is no such case.
+    UnacceptableInstance
+        If the file is no segmentation object.
+    """
     await run_in_threadpool(case_record.require_case, services.database, case_id)
     async with spooled(services, await _body(request)) as path:
         header = await run_in_threadpool(peek, path)
@@ -128,8 +145,6 @@ async def upload_edit(
         transfer.add(received)
         await run_in_threadpool(services.receiver.transfer_ended, transfer, ended="released")
     result = await _outcome(services, received.sop_instance_uid, is_conflict=received.outcome == "CONFLICT")
-    if result.outcome in (EditOutcome.HELD, EditOutcome.PENDING):
-        response.status_code = 202
     return EditAnswer(
         received=received.outcome,
         sop_instance_uid=received.sop_instance_uid,

@@ -11,9 +11,11 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
+from gateway.web.access import Identity
 from gateway.web.intake import Upload, spooled, take_in
 from gateway.web.problems import BadRequest, UnsupportedMedia
 from gateway.web.request import Provided, Sender
+from gateway.web.services import Services
 
 router = APIRouter(prefix="/api/v1", tags=["instances"])
 
@@ -53,6 +55,19 @@ class UploadAnswer:
 )
 async def upload_instances(services: Provided, caller: Sender, request: Request) -> UploadAnswer:
     """Take in DICOM files, or zips of them; each is durable when this answers, or refused with its reason."""
+    return await receive_upload(services, caller, request)
+
+
+async def receive_upload(services: Services, caller: Identity, request: Request) -> UploadAnswer:
+    """Receive every file of a request.
+
+    Raises
+    ------
+    BadRequest, UnsupportedMedia
+        If the request holds no file.
+    StorageFull, StorageUnavailable
+        If nothing more can be kept.
+    """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         async with request.form(max_files=_MAXIMUM_FILES) as form:

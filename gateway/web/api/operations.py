@@ -24,7 +24,7 @@ def list_deliveries(
 ) -> tuple[DeliveryRow, ...]:
     """Return deliveries, newest first."""
     return registers.list_deliveries(
-        services.database, state=state, destination=destination, case_id=case_id, limit=limit
+        services.database, states=(state,) if state else (), destination=destination, case_id=case_id, limit=limit
     )
 
 

@@ -1,0 +1,178 @@
+"""What people do on the pages: decide, upload, resolve, retry, sign in and out. Every form answers with a redirect."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+from urllib.parse import quote
+
+from fastapi import APIRouter, Depends, Form, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from gateway.domain.errors import IllegalTransition, NotFound
+from gateway.domain.qc_status import QcStatus
+from gateway.services.case_record import case_record
+from gateway.services.edit_outcome import EditOutcome
+from gateway.web.access import COOKIE, SESSION_LENGTH, Gatekeeper
+from gateway.web.api.cases import receive_edit
+from gateway.web.api.instances import receive_upload
+from gateway.web.problems import NotSignedIn
+from gateway.web.request import Decider, Operator, Provided, Resolver, Sender
+from gateway.web.ui.pages import case_page, holds_page
+from gateway.web.ui.render import Notice, Pages, pages_of
+
+router = APIRouter(include_in_schema=False)
+
+Rendering = Annotated[Pages, Depends(pages_of)]
+#: Pause before a refused sign-in is answered, so that guessing is slow, seconds.
+_REFUSAL_S = 0.5
+
+
+@router.post("/cases/{case_id}/decide", response_class=HTMLResponse)
+def decide(
+    services: Provided,
+    caller: Decider,
+    pages: Rendering,
+    request: Request,
+    case_id: str,
+    *,
+    qc_status: Annotated[QcStatus, Form()],
+    comment: Annotated[str, Form(max_length=10_000)] = "",
+) -> Response:
+    """Record a decision; a refused one comes back with its comment and the reason."""
+    try:
+        services.decide(case_id=case_id, decision=qc_status, comment=comment, actor=caller.name, at=services.clock())
+    except IllegalTransition as error:
+        case = case_record(services.database, case_id)
+        return case_page(
+            services,
+            pages,
+            request,
+            case,
+            shown=case.current,
+            comment=comment,
+            reason_wanted=True,
+            status=409,
+            notice=Notice(tone="bad", text=f"{error.detail[:1].upper()}{error.detail[1:]}."),
+            here=f"/cases/{case_id}",
+        )
+    return _to(f"/cases/{case_id}?notice=decided")
+
+
+@router.post("/cases/{case_id}/retry")
+def retry_case(services: Provided, caller: Operator, case_id: str) -> Response:
+    """Run the stuck stages of a case again."""
+    services.retry_case(case_id=case_id, actor=caller.name, at=services.clock())
+    return _to(f"/cases/{case_id}?notice=retried")
+
+
+@router.post("/cases/{case_id}/edits")
+async def upload_edit(services: Provided, caller: Sender, request: Request, case_id: str) -> Response:
+    """Take an edited SEG from the case page."""
+    answer = await receive_edit(services, caller, case_id, request)
+    if answer.outcome is EditOutcome.HELD:
+        return _to(f"/holds?notice=edit-held#hold-{answer.hold_id}")
+    return _to(f"/cases/{case_id}?notice=edit-{answer.outcome.lower()}")
+
+
+@router.post("/uploads")
+async def upload(services: Provided, caller: Sender, request: Request) -> Response:
+    """Take DICOM files or a zip from the empty worklist."""
+    answer = await receive_upload(services, caller, request)
+    kept = answer.new + answer.duplicate + answer.conflict
+    notice = "upload-refused" if not kept else "upload-partly" if answer.refused else "uploaded"
+    return _to(f"/?notice={notice}")
+
+
+@router.post("/holds/{hold_id}/resolve", response_class=HTMLResponse)
+def resolve_hold(  # noqa: PLR0913
+    services: Provided,
+    caller: Resolver,
+    pages: Rendering,
+    request: Request,
+    hold_id: int,
+    *,
+    action: Annotated[str, Form(pattern="^(accept|discard)$")],
+    reason: Annotated[str, Form(max_length=2000)] = "",
+    case_id: Annotated[str, Form(max_length=64)] = "",
+    stage: Annotated[str, Form(max_length=200)] = "",
+) -> Response:
+    """Release or discard a held object."""
+    try:
+        services.resolve_hold(
+            hold_id=hold_id,
+            action=action,
+            case_id=case_id.strip() or None,
+            stage=stage.strip() or None,
+            reason=reason,
+            actor=caller.name,
+            at=services.clock(),
+        )
+    except (IllegalTransition, NotFound) as error:
+        said = Notice(tone="bad", text=f"{error.detail[:1].upper()}{error.detail[1:]}.")
+        return holds_page(services, pages, request, status=409, notice=said, failed_hold=hold_id, here="/holds")
+    return _to(f"/holds?notice=hold-{action}ed")
+
+
+@router.post("/deliveries/{delivery_id}/retry")
+def retry_delivery(
+    services: Provided, caller: Operator, delivery_id: int, back: Annotated[str, Form()] = "/node"
+) -> Response:
+    """Send a delivery again."""
+    services.retry_delivery(delivery_id=delivery_id, actor=caller.name, at=services.clock())
+    target = _own_path(back)
+    return _to(f"{target}{'&' if '?' in target else '?'}notice=retried")
+
+
+@router.get("/sign-in", response_class=HTMLResponse)
+def show_sign_in(pages: Rendering, request: Request, next: str = "/") -> HTMLResponse:
+    """Show the sign-in form."""
+    return pages.page(request, "sign_in.html", next=_own_path(next), failed=False)
+
+
+@router.post("/sign-in", response_class=HTMLResponse)
+async def sign_in(
+    services: Provided,
+    pages: Rendering,
+    request: Request,
+    *,
+    name: Annotated[str, Form(max_length=200)],
+    token: Annotated[str, Form(max_length=2000)],
+    next: Annotated[str, Form(max_length=2000)] = "/",
+) -> Response:
+    """Sign in: the cookie is for this site only and no script reads it."""
+    gatekeeper = request.app.state.gatekeeper
+    assert isinstance(gatekeeper, Gatekeeper)
+    try:
+        session = gatekeeper.sign_in(name, token, services.clock())
+    except NotSignedIn:
+        await asyncio.sleep(_REFUSAL_S)
+        return pages.page(request, "sign_in.html", status=401, next=_own_path(next), failed=True)
+    response = _to(_own_path(next))
+    response.set_cookie(
+        COOKIE,
+        session,
+        max_age=int(SESSION_LENGTH.total_seconds()),
+        httponly=True,
+        samesite="strict",
+        secure=request.url.scheme == "https",
+    )
+    return response
+
+
+@router.post("/sign-out")
+def sign_out() -> Response:
+    """Forget the sign-in."""
+    response = _to("/sign-in")
+    response.delete_cookie(COOKIE, httponly=True, samesite="strict")
+    return response
+
+
+def _own_path(target: str) -> str:
+    """Return a path of this site, ``/`` for anything that could lead elsewhere."""
+    is_own = target.startswith("/") and not target.startswith(("//", "/\\")) and target.isprintable()
+    return quote(target, safe="/?&=#%+-._~:") if is_own else "/"
+
+
+def _to(path: str) -> RedirectResponse:
+    return RedirectResponse(path, 303)

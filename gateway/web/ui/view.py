@@ -1,0 +1,144 @@
+"""Words and forms for what the pages show: names, times, sizes, verdicts, states, decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from dicom_sr.verdict import Outcome
+from gateway.domain.case import CaseState
+from gateway.domain.qc_status import NEEDS_REASON, QcStatus
+
+STATE_WORDS: Mapping[str, str] = {
+    CaseState.COLLECTING: "Collecting",
+    CaseState.RUNNING: "Running",
+    CaseState.IN_REVIEW: "In review",
+    CaseState.AWAITING_EDIT: "Awaiting edit",
+    CaseState.FINAL: "Final",
+    CaseState.QUARANTINED: "Quarantined",
+    CaseState.HELD: "Held",
+}
+VERDICT_WORDS: Mapping[str, str] = {
+    Outcome.ACCEPT: "Accept",
+    Outcome.REVIEW: "Review",
+    Outcome.NOT_ASSESSABLE: "Not assessable",
+    Outcome.REJECT: "Reject",
+    "": "No verdict yet",
+}
+QC_WORDS: Mapping[str, str] = {
+    QcStatus.NOT_REVIEWED: "Not reviewed",
+    QcStatus.PASS: "Pass",
+    QcStatus.PASS_WITH_EDITS: "Pass with edits",
+    QcStatus.FAIL_NEEDS_REPROCESSING: "Needs reprocessing",
+    QcStatus.QUARANTINED: "Quarantined",
+    QcStatus.FAIL: "Fail",
+}
+OUTPUT_WORDS: Mapping[str, str] = {
+    "SEG": "Segmentation",
+    "IMAGE_QC_SR": "Image QC report",
+    "SEG_QC_SR": "Segmentation QC report",
+    "SUMMARY_SC": "Summary picture",
+    "SUMMARY_PDF": "Summary PDF",
+    "KOS": "Key object selection",
+}
+CAUSE_WORDS: Mapping[str, str] = {
+    "AUTOMATIC": "automatic run",
+    "EDIT": "after an edit",
+    "LATE_INSTANCES": "after late images",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionChoice:
+    """A decision that is legal now, as a button: what it does in a few words, and whether it needs a reason."""
+
+    qc_status: QcStatus
+    label: str
+    hint: str
+    needs_reason: bool
+
+
+_DECISIONS: Mapping[QcStatus, tuple[str, str]] = {
+    QcStatus.PASS: ("Pass", "The automatic result is right; the case is final."),
+    QcStatus.PASS_WITH_EDITS: ("Pass with edits", "The edited result is right; the case is final."),
+    QcStatus.FAIL_NEEDS_REPROCESSING: ("Needs reprocessing", "Opens the door for an edited segmentation."),
+    QcStatus.QUARANTINED: ("Quarantine", "Kept out of use until released."),
+    QcStatus.FAIL: ("Fail", "The results are discarded for good."),
+}
+
+
+def decision_choice(decision: QcStatus, state: CaseState) -> DecisionChoice:
+    """Return a legal decision as a button."""
+    if decision is QcStatus.NOT_REVIEWED:
+        if state is CaseState.FINAL:
+            return DecisionChoice(
+                qc_status=decision,
+                label="Reopen",
+                hint="Back to review; what was decided stays on record.",
+                needs_reason=True,
+            )
+        return DecisionChoice(qc_status=decision, label="Release", hint="Back to review.", needs_reason=False)
+    label, hint = _DECISIONS[decision]
+    return DecisionChoice(qc_status=decision, label=label, hint=hint, needs_reason=decision in NEEDS_REASON)
+
+
+def person(name: str) -> str:
+    """Return a DICOM person name in reading order of a list: ``Family, Given``; its first group with text."""
+    group = next((part for part in name.split("=") if part.strip("^ ")), "")
+    family, given, *_ = (*group.split("^"), "", "")
+    return f"{family}, {given}" if given else family
+
+
+def day(date: str) -> str:
+    """Return a DICOM date as ``2026-11-22``; anything else as it is."""
+    return f"{date[:4]}-{date[4:6]}-{date[6:]}" if len(date) == 8 and date.isdigit() else date
+
+
+def sentence_case(code: str) -> str:
+    """Return a code such as ``PREDICTED_DICE`` as words."""
+    words = code.replace("_", " ").lower()
+    for acronym in ("hd95", "qc", "snr", "uid", "seg", "sr"):
+        words = " ".join(acronym.upper() if word == acronym else word for word in words.split(" "))
+    return words[:1].upper() + words[1:]
+
+
+def ago(then: datetime | None, now: datetime) -> str:
+    """Return how long ago something was, in one unit."""
+    if then is None:
+        return "never"
+    seconds = max(0, int((now - then).total_seconds()))
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size} {unit} ago"
+    return "just now"
+
+
+def seconds(value: float) -> str:
+    """Return a duration with two or three digits."""
+    if value >= 120:
+        return f"{value / 60:.1f} min"
+    return f"{value:.1f} s" if value >= 1 else f"{value * 1000:.0f} ms"
+
+
+def size(count: int) -> str:
+    """Return a size in bytes with its unit."""
+    amount = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1000 or unit == "GB":
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return ""
+
+
+def number(value: float | None, unit: str = "1") -> str:
+    """Return a measured value with its unit; ``-`` when there is none."""
+    if value is None:
+        return "–"  # noqa: RUF001 - a dash in the place of a number
+    text = f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return text if unit == "1" else f"{text} {unit}"
+
+
+def short(identifier: str) -> str:
+    """Return the end of a long identifier, enough to tell two apart."""
+    return identifier if len(identifier) <= 14 else f"…{identifier[-12:]}"
