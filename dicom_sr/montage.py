@@ -30,8 +30,7 @@ _TILE = (WIDTH - 2 * _MARGIN - (_COLUMNS - 1) * _GAP) // _COLUMNS
 _CAPTION = 26
 _ROW = 30
 _MOST_FINDINGS = 14
-_MOST_LINES = 3
-_HEADER = 190
+_MOST_LINES = 4
 _BACKGROUND, _PANEL, _TEXT, _DIM = (14, 16, 20), (26, 29, 36), (238, 240, 243), (160, 167, 178)
 _ADDED, _REMOVED = (86, 220, 130), (255, 90, 160)
 _NOT_FOR_DIAGNOSIS = "RESEARCH · NOT FOR DIAGNOSIS"
@@ -98,13 +97,14 @@ def _header(content: MontageContent) -> Image.Image:
     look = LOOKS[content.verdict.outcome]
     research = content.content_qualification is ContentQualification.RESEARCH
     top = 44 if research else 0
-    picture = Image.new("RGB", (WIDTH, top + _HEADER), _PANEL)
+    height = max(150, 116 + 25 * min(len(content.lines), _MOST_LINES))
+    picture = Image.new("RGB", (WIDTH, top + height), _PANEL)
     draw = ImageDraw.Draw(picture)
     if research:
         draw.rectangle((0, 0, WIDTH, top), fill=(250, 212, 60))
         face = font(22, bold=True)
         draw.text((WIDTH // 2, top // 2), _NOT_FOR_DIAGNOSIS, font=face, fill=(20, 20, 20), anchor="mm")
-    draw.rectangle((0, top, 10, top + _HEADER), fill=look.color)
+    draw.rectangle((0, top, 10, top + height), fill=look.color)
     _badge(draw, (_MARGIN + 44, top + 56), 36, look)
     left = _MARGIN + 96
     draw.text((left, top + 56), look.word, font=font(42, bold=True), fill=_TEXT, anchor="lm")

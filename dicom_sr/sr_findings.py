@@ -182,7 +182,7 @@ def _read_finding(item: Dataset, code: str, segment: str) -> AssessedFinding:
 
 
 def _read_value(item: Dataset) -> float | None:
-    if item.ValueType == "NUM":
+    if item.get("ValueType") == "NUM":
         return sr_items.number_of(item)
     given = sr_items.code_of(item)
     known: Mapping[Code, float | None] = _NON_FINITE

@@ -8,6 +8,7 @@ from enum import StrEnum
 from pydicom.dataset import Dataset
 from pydicom.valuerep import format_number_as_ds
 
+from dicom_sr import header
 from dicom_sr.coded_items import code_item, read_code
 from dicom_sr.codes import Code, unit_code
 from dicom_sr.new_object import instance_reference
@@ -109,7 +110,7 @@ def children(item: Dataset, name: Code, relation: Relation | None = None) -> lis
     """Return the child items with a concept name, in order; Code Meanings do not count."""
     return [
         child
-        for child in item.get("ContentSequence", None) or ()
+        for child in header.items(item, "ContentSequence")
         if _is_named(child, name) and (relation is None or child.get("RelationshipType") == relation.value)
     ]
 
@@ -121,8 +122,8 @@ def child(item: Dataset, name: Code, relation: Relation | None = None) -> Datase
 
 def name_of(item: Dataset) -> Code:
     """Return the concept name of an item; empty parts where it has none."""
-    names = item.get("ConceptNameCodeSequence", None)
-    return read_code(names[0]) if names else Code("", "", "")
+    name = _first(item, "ConceptNameCodeSequence")
+    return Code("", "", "") if name is None else read_code(name)
 
 
 def text_of(item: Dataset | None) -> str:
@@ -134,23 +135,23 @@ def text_of(item: Dataset | None) -> str:
 
 def code_of(item: Dataset | None) -> Code | None:
     """Return the value of a CODE item, or None."""
-    values = item.get("ConceptCodeSequence", None) if item is not None else None
-    return read_code(values[0]) if values else None
+    value = _first(item, "ConceptCodeSequence")
+    return None if value is None else read_code(value)
 
 
 def number_of(item: Dataset | None) -> float | None:
     """Return the value of a NUM item, exact where it has a Floating Point Value; None when it has no number."""
-    measured = item.get("MeasuredValueSequence", None) if item is not None else None
-    if not measured:
+    measured = _first(item, "MeasuredValueSequence")
+    if measured is None:
         return None
-    exact = measured[0].get("FloatingPointValue", None)
-    return float(measured[0].NumericValue) if exact is None else float(exact)
+    exact = header.number(measured, "FloatingPointValue")
+    return header.number(measured, "NumericValue") if exact is None else exact
 
 
 def unit_of(item: Dataset) -> str:
     """Return the unit of a NUM item, empty when it has no number."""
-    measured = item.get("MeasuredValueSequence", None)
-    return read_code(measured[0].MeasurementUnitsCodeSequence[0]).value if measured else ""
+    unit = _first(_first(item, "MeasuredValueSequence"), "MeasurementUnitsCodeSequence")
+    return "" if unit is None else read_code(unit).value
 
 
 def same_concept(one: Code, other: Code) -> bool:
@@ -168,6 +169,11 @@ def _item(relation: Relation, value_type: str, name: Code | None, children: Iter
     if nested:
         item.ContentSequence = nested
     return item
+
+
+def _first(item: Dataset | None, keyword: str) -> Dataset | None:
+    found = header.items(item, keyword) if item is not None else ()
+    return found[0] if found else None
 
 
 def _decimal(value: float) -> str:

@@ -31,12 +31,12 @@ def read_qc_sr(ds: Dataset) -> QcReport:
     if whole is None:
         raise UnreadableObject("the report has no qualitative evaluations, so it is not one of this software")
     segments, assessed = _read_groups(ds)
-    assessed += read_findings(whole.ContentSequence, "")
+    assessed += read_findings(header.items(whole, "ContentSequence"), "")
     return QcReport(
         sop_instance_uid=_require(ds, "SOPInstanceUID"),
         series_instance_uid=_require(ds, "SeriesInstanceUID"),
-        series_number=int(_require(ds, "SeriesNumber")),
-        instance_number=int(_require(ds, "InstanceNumber")),
+        series_number=_require_int(ds, "SeriesNumber"),
+        instance_number=_require_int(ds, "InstanceNumber"),
         series_description=header.text(ds, "SeriesDescription"),
         created_at=_read_created_at(ds),
         case_id=evaluations.read_text(whole, codes.CASE),
@@ -58,7 +58,7 @@ def read_qc_sr(ds: Dataset) -> QcReport:
         edit=evaluations.read_edit(whole),
         signature=_read_signature(ds),
         predecessor=_read_predecessor(ds),
-        content_qualification=ContentQualification(header.text(ds, "ContentQualification") or "PRODUCT"),
+        content_qualification=_read_qualification(ds),
     )
 
 
@@ -69,10 +69,23 @@ def _require(ds: Dataset, keyword: str) -> str:
     return value
 
 
+def _require_int(ds: Dataset, keyword: str) -> int:
+    value = header.number(ds, keyword)
+    if value is None:
+        raise UnreadableObject(f"the report has no {keyword}")
+    return int(value)
+
+
 def _read_created_at(ds: Dataset) -> datetime:
     time, _, fraction = header.text(ds, "ContentTime").partition(".")
     date_time = header.text(ds, "ContentDate") + time + (f".{fraction}" if fraction else "")
     return read_datetime(date_time + header.text(ds, "TimezoneOffsetFromUTC"))
+
+
+def _read_qualification(ds: Dataset) -> ContentQualification:
+    given = header.text(ds, "ContentQualification")
+    # What is not plainly a product must not serve diagnosis.
+    return ContentQualification.PRODUCT if given in ("", "PRODUCT") else ContentQualification.RESEARCH
 
 
 def _read_groups(ds: Dataset) -> tuple[list[SegmentReport], list[AssessedFinding]]:
@@ -86,7 +99,7 @@ def _read_groups(ds: Dataset) -> tuple[list[SegmentReport], list[AssessedFinding
         if segment is not None:
             segments.append(segment)
         label = "" if segment is None else segment.label
-        assessed += read_findings(group.ContentSequence, label)
+        assessed += read_findings(header.items(group, "ContentSequence"), label)
     return segments, assessed
 
 
@@ -94,11 +107,14 @@ def _read_segment(group: Dataset, series_of: dict[str, str]) -> SegmentReport | 
     reference = sr_items.child(group, codes.REFERENCED_SEGMENT)
     if reference is None:
         return None
-    stored = reference.ReferencedSOPSequence[0]
+    referenced = header.items(reference, "ReferencedSOPSequence")
+    if not referenced:
+        raise UnreadableObject("a segment of the report refers to no segmentation")
+    stored = referenced[0]
     instance_uid = header.text(stored, "ReferencedSOPInstanceUID")
     return SegmentReport(
         label=sr_items.text_of(sr_items.child(group, codes.SEGMENT)),
-        segment_number=int(_require(stored, "ReferencedSegmentNumber")),
+        segment_number=_require_int(stored, "ReferencedSegmentNumber"),
         tracking_id=sr_items.text_of(sr_items.child(group, codes.TRACKING_ID)),
         tracking_uid=sr_items.text_of(sr_items.child(group, codes.TRACKING_UID)),
         seg_sop_class_uid=header.text(stored, "ReferencedSOPClassUID"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import random
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -14,10 +15,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag
 
 from dicom_sr import codes
 from dicom_sr.codes import Code
-from dicom_sr.errors import InvalidObject, UnreadableObject
+from dicom_sr.errors import DicomObjectError, InvalidObject, UnreadableObject
 from dicom_sr.finding_codes import FINDING_CONCEPTS
 from dicom_sr.qc_report import ContentQualification, QcReport, Signature, legal_text
 from dicom_sr.source import SourceSeries
@@ -341,6 +343,36 @@ def test_a_report_that_lost_an_attribute_is_refused_by_name(keyword: str, source
     delattr(ds, keyword)
     with pytest.raises(UnreadableObject):
         read_qc_sr(ds)
+
+
+def _places(ds: Dataset) -> list[tuple[Dataset, BaseTag]]:
+    found = [(ds, element.tag) for element in ds]
+    for element in ds:
+        if element.VR == "SQ":
+            for item in element.value:
+                found += _places(item)
+    return found
+
+
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(choice=st.randoms(use_true_random=False), kind=st.sampled_from(["delete", "empty", "shorten", "replace"]))
+def test_a_damaged_report_is_read_or_refused_by_name(source: SourceSeries, choice: random.Random, kind: str) -> None:
+    ds = _through_file(_write(signed_report(), source))
+    for _ in range(3):
+        item, tag = choice.choice(_places(ds))
+        element = item[tag]
+        if kind == "delete":
+            del item[tag]
+        elif kind == "empty":
+            element.value = [] if element.VR == "SQ" else None
+        elif kind == "shorten" and element.VR == "SQ" and element.value:
+            element.value.pop()
+        elif kind == "replace" and element.VR in ("UT", "LO", "SH", "CS"):
+            element.value = "ZZZ"
+    try:
+        assert isinstance(read_qc_sr(ds), QcReport)
+    except DicomObjectError as error:
+        assert error.detail
 
 
 @pytest.mark.parametrize("name", list(REPORTS))
