@@ -7,6 +7,7 @@ replaces them by one named refusal that quotes nothing.
 from __future__ import annotations
 
 import struct
+import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,14 +69,17 @@ _FAULTS = (
 
 @contextmanager
 def refusing(reason: UnreadableReason, detail: str) -> Iterator[None]:
-    """Turn any fault of a parser or decoder inside the block into `UnreadableSeg`.
+    """Turn any fault of a parser or decoder inside the block into `UnreadableSeg`, and drop its warnings.
 
     Raises
     ------
     UnreadableSeg
-        With `reason` and `detail`; the original exception is dropped because its text may quote attribute values.
+        With `reason` and `detail`; the original exception is dropped because its text may quote attribute values, as
+        may those of the warnings.
     """
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     except _FAULTS:
         raise UnreadableSeg(reason, detail) from None

@@ -14,8 +14,9 @@ from dicom_sr.seg_errors import UnreadableReason, UnreadableSeg
 from dicom_sr.seg_placement import FrameLayout
 from dicom_sr.segmentation import Layers
 
-#: Memory for the layers of one object; one layer is always allowed. A 512 x 512 x 200 layer takes 100 MiB.
-MAX_LAYER_BYTES = 400 * 1024 * 1024
+#: Memory for the layers of one object; one layer is always allowed. A 512 x 512 x 200 layer takes 100 MiB, and an edit
+#: is held in memory as it came, in the stage's schema, and beside its prior.
+MAX_LAYER_BYTES = 220 * 1024 * 1024
 
 
 class Patch(NamedTuple):
@@ -33,11 +34,15 @@ class LayerPacker:
     ----------
     shape : tuple of int, (z, y, x)
         Shape of the grid.
+    segments : int
+        How many segments will be added.
     """
 
-    def __init__(self, shape: tuple[int, int, int]) -> None:
+    def __init__(self, shape: tuple[int, int, int], segments: int) -> None:
         self._shape = shape
-        self._layers: list[npt.NDArray[np.uint16]] = [np.zeros(shape, np.uint16)]
+        self._used = 1
+        # Zeros cost no memory until they are written, so room for every layer is taken at once and never copied.
+        self._layers = np.zeros((min(max(segments, 1), _most_layers(shape)), *shape), np.uint16)
 
     def add(self, number: int, patches: Sequence[Patch]) -> int:
         """Add the mask of segment `number` and return its layer; an empty mask goes to layer 0.
@@ -49,17 +54,18 @@ class LayerPacker:
         """
         if not patches:
             return 0
-        index = next((i for i, layer in enumerate(self._layers) if _is_free(layer, patches)), len(self._layers))
-        if index == len(self._layers):
+        used = self._layers[: self._used]
+        index = next((i for i, layer in enumerate(used) if _is_free(layer, patches)), self._used)
+        if index == self._used:
             require_layers(index + 1, self._shape)
-            self._layers.append(np.zeros(self._shape, np.uint16))
+            self._used += 1
         for patch in patches:
             np.copyto(_target(self._layers[index], patch), np.uint16(number), where=patch.block.pixels)
         return index
 
     def layers(self) -> Layers:
         """Return the layers, (layer, z, y, x), uint16; the packer must not be used afterwards."""
-        return self._layers[0][None] if len(self._layers) == 1 else np.stack(self._layers)
+        return self._layers[: self._used]
 
 
 def require_layers(count: int, shape: tuple[int, int, int]) -> None:
@@ -70,8 +76,12 @@ def require_layers(count: int, shape: tuple[int, int, int]) -> None:
     UnreadableSeg
         TOO_LARGE.
     """
-    if count > 1 and count * 2 * math.prod(shape) > MAX_LAYER_BYTES:
+    if count > _most_layers(shape):
         raise UnreadableSeg(UnreadableReason.TOO_LARGE, f"{count} overlapping segments are too many on so large a grid")
+
+
+def _most_layers(shape: tuple[int, int, int]) -> int:
+    return max(1, MAX_LAYER_BYTES // (2 * math.prod(shape)))
 
 
 def _is_free(layer: npt.NDArray[np.uint16], patches: Sequence[Patch]) -> bool:

@@ -7,7 +7,6 @@ inflates a deflated file without a limit. Here both large elements are cut out f
 from __future__ import annotations
 
 import mmap
-import warnings
 import zlib
 from io import BytesIO
 from pathlib import Path
@@ -119,10 +118,7 @@ def _parse_around_large_elements(data: Encoded, start: int, *, implicit: bool) -
 
 
 def _parse(data: bytes, *, explicit: bool) -> Dataset:
-    with warnings.catch_warnings():
-        # The texts of these warnings quote values; every reader of the dataset copes with the faults they report.
-        warnings.simplefilter("ignore")
-        return read_dataset(BytesIO(data), is_implicit_VR=not explicit, is_little_endian=True)
+    return read_dataset(BytesIO(data), is_implicit_VR=not explicit, is_little_endian=True)
 
 
 def _raw(data: Encoded, element: Element, *, explicit: bool) -> RawDataElement:

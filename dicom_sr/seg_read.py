@@ -145,7 +145,7 @@ class SegContent:
         """
         if len(self.layers) == 1:
             return self._renumbered(schema, number_of)
-        packer = LayerPacker(self.grid.shape)
+        packer = LayerPacker(self.grid.shape, len(schema))
         layer_of = []
         for segment in schema:
             number = number_of.get(segment.label)
@@ -293,7 +293,7 @@ class _Reading:
             self._conflicts[SegConflictCode.DOUBLED_PLANE] += key in seen
             seen.add(key)
             frames_of[number].append(index)
-        packer = LayerPacker(self._grid.shape)
+        packer = LayerPacker(self._grid.shape, len(frames_of))
         layers_of: dict[int, tuple[int, ...]] = {}
         for number, frames in frames_of.items():
             patches = [patch for index in frames if (patch := self._patch(placement, index)) is not None]
