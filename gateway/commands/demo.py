@@ -19,7 +19,10 @@ def demo(
         Path | None, typer.Option("--study", exists=True, file_okay=False, help="A study folder of your own.")
     ] = None,
 ) -> None:
-    """Show the loop: study in, verdict, SEG and reports out, an edit back, and only what it touches run again."""
+    """Show the whole loop on this machine.
+
+    Study in, verdict, SEG and reports out, an edit back, and only what it touches runs again.
+    """
     from gateway import logs
     from gateway.demo.tour import Tour
 
