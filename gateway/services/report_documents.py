@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from dicom_sr.pdf import summary_pdf
-from dicom_sr.summary import summary_sc
 from pydicom.dataset import Dataset
 
 from dicom_sr.audit_tags import apply_audit_tags
+from dicom_sr.pdf import summary_pdf
 from dicom_sr.qc_report import (
     ContentQualification,
     EditSummary,
@@ -23,6 +22,7 @@ from dicom_sr.qc_report import (
 )
 from dicom_sr.source import SourceSeries
 from dicom_sr.sr import image_qc_sr, segmentation_qc_sr
+from dicom_sr.summary import summary_sc
 from dicom_sr.uids import derive_uid
 from dicom_sr.verdict import Verdict
 from dicom_sr.volume import Volume

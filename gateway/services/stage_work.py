@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from models.segmentation_qc.assess import SegmentationQc, load_segmentation_qc
 
 from dicom_sr.acquisition import Acquisition
 from dicom_sr.segmentation import Mask, Segment, Segmentation
@@ -20,6 +19,7 @@ from models.measure import measure
 from models.registry import ModelCard
 from models.segmentation.command import CommandSegmenter
 from models.segmentation.segmenter import Segmenter, load_segmenter
+from models.segmentation_qc.assess import SegmentationQc, load_segmentation_qc
 
 #: Finding code of the agreement between the members of an ensemble.
 AGREEMENT = "ENSEMBLE_AGREEMENT"
