@@ -16,10 +16,11 @@ from scipy import ndimage
 
 from dicom_sr.volume import Volume
 from models.preprocess import canonical_view
+from models.registry import find_model, verify
 
 _QUANTILES = (5.0, 25.0, 50.0, 75.0, 95.0)
 _SCALES_MM = (1.0, 2.0, 4.0, 8.0)
-_REFERENCES = Path(__file__).resolve().parents[1] / "weights" / "image-qc"
+WEIGHTS_NAME = "image-qc"
 
 Vector = npt.NDArray[np.float64]
 
@@ -97,8 +98,10 @@ def read_reference(path: Path) -> Reference:
 
 @cache
 def shipped_reference(name: str) -> Reference:
-    """Return the reference shipped for a target."""
-    return read_reference(_REFERENCES / f"{name}.json")
+    """Return the reference shipped for a target; raises `TamperedWeights` if it is not the one its card names."""
+    card = find_model(WEIGHTS_NAME)
+    verify(card)
+    return read_reference(card.folder / f"{name}.json")
 
 
 def _first_minus_second_half(scaled: Vector, axis: int) -> float:

@@ -1,0 +1,210 @@
+"""Measure image QC on test patients: good crops, graded degradations of them, and images no pipeline should take."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dicom_sr.acquisition import Acquisition
+from dicom_sr.verdict import Outcome, decide
+from dicom_sr.volume import Grid, Volume
+from models.card import METRICS_FILE
+from models.image_qc.artefacts import Artefact, degrade
+from models.image_qc.assess import assess_image, criteria_for
+from models.image_qc.likeness import WEIGHTS_NAME
+from models.nifti import read_nifti
+from models.registry import find_model
+from models.split import Split, split_patients
+
+IMAGES_FILE = "test_images.csv"
+_CROP, _FLAIR = "t1-hippocampus-crop", "flair-brain"
+_GRADES = {"mild": 0.35, "severe": 0.85}
+_NO_HEADER = Acquisition(modality="", sop_class_uid="")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """One image and what became of it.
+
+    Parameters
+    ----------
+    image : str
+        Case name.
+    kind : str
+        ``good``, ``mild``, ``severe`` or ``reject``.
+    variant : str
+        Which artefact or which reject.
+    target : str
+        Image target.
+    outcome, reasons : str
+        Verdict, and the codes behind it.
+    """
+
+    image: str
+    kind: str
+    variant: str
+    target: str
+    outcome: str
+    reasons: str
+
+
+def evaluate(data: Path, out: Path | None = None) -> Mapping[str, Any]:
+    """Judge every image and write ``test_images.csv`` and ``metrics.json``.
+
+    Parameters
+    ----------
+    data : Path
+        Folder ``hippocampus_msd`` with ``images/NAME.nii.gz``; whole heads and other body parts are looked for in the
+        folders ``ms_lesion_nifti`` and ``spinal_cord`` beside it and left out where absent.
+    out : Path, optional
+        Folder for the report; None: the weights folder.
+    """
+    folder = out or find_model(WEIGHTS_NAME).folder
+    write_images(_judge_all(data), folder / IMAGES_FILE)
+    return figures_again(folder)
+
+
+def figures_again(folder: Path) -> dict[str, Any]:
+    """Compute ``metrics.json`` anew from the table in `folder`."""
+    rows = read_images(folder / IMAGES_FILE)
+    figures = {
+        "images": len(rows),
+        "good": _share(rows, "good", ""),
+        "good_heads": _share([r for r in rows if r.target == _FLAIR], "good", ""),
+        "reject": {v: _share(rows, "reject", v) for v in _variants(rows, "reject")},
+        "mild": {v: _share(rows, "mild", v) for v in _variants(rows, "mild")},
+        "severe": {v: _share(rows, "severe", v) for v in _variants(rows, "severe")},
+        "balanced_accuracy_not_accepted": {
+            kind: round(_balanced(rows, kind), 4) for kind in ("reject", "severe", "mild")
+        },
+        "note": "degradations are simulated; clinical data will differ",
+    }
+    (folder / METRICS_FILE).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    return figures
+
+
+def write_images(rows: Iterable[Judged], path: Path) -> None:
+    """Write as CSV."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    names = ["image", "kind", "variant", "target", "outcome", "reasons"]
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(names)
+        writer.writerows([getattr(row, name) for name in names] for row in rows)
+
+
+def read_images(path: Path) -> list[Judged]:
+    """Read what `write_images` wrote."""
+    with path.open(newline="", encoding="utf-8") as stream:
+        return [Judged(**row) for row in csv.DictReader(stream)]
+
+
+def _judge_all(data: Path) -> Iterator[Judged]:
+    names = split_patients(p.name.removesuffix(".nii.gz") for p in (data / "images").glob("*.nii.gz"))[Split.TEST]
+    for number, name in enumerate(names):
+        volume = read_nifti(data / "images" / f"{name}.nii.gz")
+        yield from _judge_one(name, volume, _CROP, seed=number)
+        for variant, wrong in _crop_rejects(volume, seed=number):
+            yield _judged(name, "reject", variant, wrong, _CROP)
+    heads = sorted((data.parent / "ms_lesion_nifti" / "longitudinal" / "raw").rglob("*FLAIR.nii.gz"))
+    for number, path in enumerate(heads):
+        volume = read_nifti(path)
+        name = f"{path.parent.name} {path.name.removesuffix('.nii.gz')}"
+        yield _judged(name, "good", "", volume, _FLAIR)
+        for variant, wrong in _head_rejects(volume):
+            yield _judged(name, "reject", variant, wrong, _FLAIR)
+        for corner, patch in enumerate(_patches(volume, seed=number)):
+            yield _judged(f"{name} {corner}", "reject", "crop of another place or sequence", patch, _CROP)
+    for path in sorted((data.parent / "spinal_cord" / "t2").glob("t2.nii.gz")):
+        yield _judged("spinal cord", "reject", "another body part", read_nifti(path), _CROP)
+
+
+def _judge_one(name: str, volume: Volume, target: str, *, seed: int) -> Iterator[Judged]:
+    yield _judged(name, "good", "", volume, target)
+    for artefact in Artefact:
+        for grade, severity in _GRADES.items():
+            random = np.random.default_rng([seed, list(Artefact).index(artefact), len(grade)])
+            yield _judged(name, grade, str(artefact), degrade(volume, artefact, severity, random), target)
+
+
+def _crop_rejects(volume: Volume, *, seed: int) -> Iterator[tuple[str, Volume]]:
+    voxels, (depth, _, _) = volume.voxels, volume.grid.shape
+    noise = np.random.default_rng(seed).normal(voxels.mean(), voxels.std(), voxels.shape).astype(np.float32)
+    yield "inverted contrast", replace(volume, voxels=voxels.max() - voxels)
+    yield "noise only", replace(volume, voxels=noise)
+    yield "label map", replace(volume, voxels=np.digitize(voxels, np.quantile(voxels, [0.5, 0.9])).astype(np.float32))
+    yield "constant", replace(volume, voxels=np.full_like(voxels, 3.0))
+    yield "truncated", _cut(volume, slice(0, depth // 3))
+    yield "every fourth slice", _thick(volume, 4)
+    yield "head and foot turned", replace(volume, voxels=np.ascontiguousarray(voxels[::-1]))
+
+
+def _head_rejects(volume: Volume) -> Iterator[tuple[str, Volume]]:
+    voxels, (depth, _, _) = volume.voxels, volume.grid.shape
+    bright = (voxels > np.quantile(voxels, 0.7)).astype(np.float32)
+    noise = np.random.default_rng(0).normal(0.0, 0.04, voxels.shape)
+    yield "half the head", _cut(volume, slice(0, depth // 2))
+    yield "noise only", replace(volume, voxels=np.abs(noise).astype(np.float32))
+    yield "even object", replace(volume, voxels=np.hypot(bright + noise, noise).astype(np.float32))
+    yield "constant", replace(volume, voxels=np.full_like(voxels, 3.0))
+    yield "mask", replace(volume, voxels=bright)
+
+
+def _cut(volume: Volume, kept: slice) -> Volume:
+    voxels = np.ascontiguousarray(volume.voxels[kept])
+    depth, height, width = voxels.shape
+    return replace(volume, voxels=voxels, grid=Grid(shape=(depth, height, width), affine=volume.grid.affine))
+
+
+def _thick(volume: Volume, every: int) -> Volume:
+    voxels = np.ascontiguousarray(volume.voxels[::every])
+    depth, height, width = voxels.shape
+    affine = volume.grid.affine @ np.diag([every, 1.0, 1.0, 1.0])
+    return replace(volume, voxels=voxels, grid=Grid(shape=(depth, height, width), affine=affine))
+
+
+def _patches(volume: Volume, *, seed: int, count: int = 5) -> Iterator[Volume]:
+    """Cut crops of the wanted size, 1 mm in plane as near as it goes, from inside the head."""
+    random = np.random.default_rng(seed)
+    size = [max(8, round(mm / s)) for mm, s in zip((36, 50, 36), volume.grid.spacing, strict=True)]
+    bright = float(np.quantile(volume.voxels, 0.8))
+    made = 0
+    while made < count:
+        corner = [int(random.integers(0, n - s + 1)) for n, s in zip(volume.grid.shape, size, strict=True)]
+        z, y, x = (slice(c, c + s) for c, s in zip(corner, size, strict=True))
+        voxels = np.ascontiguousarray(volume.voxels[z, y, x])
+        if float((voxels > bright).mean()) < 0.3:
+            continue
+        made += 1
+        depth, height, width = voxels.shape
+        yield replace(volume, voxels=voxels, grid=Grid(shape=(depth, height, width), affine=volume.grid.affine))
+
+
+def _judged(name: str, kind: str, variant: str, volume: Volume, target: str) -> Judged:
+    verdict = decide(assess_image(volume, _NO_HEADER, target=target, stage="image_qc"), criteria_for(target))
+    reasons = " ".join(dict.fromkeys(reason.code for reason in verdict.reasons))
+    return Judged(image=name, kind=kind, variant=variant, target=target, outcome=str(verdict.outcome), reasons=reasons)
+
+
+def _variants(rows: Sequence[Judged], kind: str) -> list[str]:
+    return list(dict.fromkeys(row.variant for row in rows if row.kind == kind))
+
+
+def _share(rows: Sequence[Judged], kind: str, variant: str) -> dict[str, Any]:
+    outcomes = [row.outcome for row in rows if row.kind == kind and row.variant == variant]
+    counted = {str(outcome): outcomes.count(str(outcome)) for outcome in Outcome}
+    return {"images": len(outcomes), **counted}
+
+
+def _balanced(rows: Sequence[Judged], kind: str) -> float:
+    """Mean of the share of good images accepted and the share of `kind` not accepted."""
+    good = [row.outcome == Outcome.ACCEPT for row in rows if row.kind == "good"]
+    other = [row.outcome != Outcome.ACCEPT for row in rows if row.kind == kind]
+    return (float(np.mean(good)) + float(np.mean(other))) / 2 if good and other else math.nan
