@@ -150,6 +150,7 @@ class Incoming:
                 self._path.rename(target)
             _sync_folder(target.parent)
         self._path, self._kept = None, target
+        self._file.close()
         return sha256
 
     def close(self) -> None:

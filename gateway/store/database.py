@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, IntegrityError
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlmodel import Session
 
@@ -66,10 +66,13 @@ class Database:
 
 @contextmanager
 def _named_errors() -> Iterator[None]:
-    """Turn the driver's operational errors into ours; the driver's whole message may quote values, so it stays here."""
+    """Turn the driver's errors into ours; the driver's whole message may quote values, so it stays here."""
     try:
         yield
-    except OperationalError as error:
+    except IntegrityError:
+        # Somebody else was first: the caller looks again.
+        raise
+    except DatabaseError as error:
         cause = str(error.orig)
         if "full" in cause:
             raise StorageFull("the disk that holds the database is full: free some space") from None
