@@ -344,6 +344,13 @@ def test_models_are_listed_and_verified(overread: Callable[..., tuple[int, str, 
     assert {row["verified"] for row in shipped.values()} == {"ok"}
 
 
+def test_conformance_prints_the_statement(overread: Callable[..., tuple[int, str, str]]) -> None:
+    code, out, _ = overread("conformance")
+    assert code == 0
+    assert "1.2.840.10008.5.1.4.1.1.66.7" in out
+    assert json.loads(overread("conformance", "--json")[1])["statement"] == out
+
+
 def test_version_names_what_decides_the_output(overread: Callable[..., tuple[int, str, str]]) -> None:
     code, out, _ = overread("version", "--json")
     assert code == 0

@@ -48,6 +48,10 @@ def generators() -> Mapping[str, Callable[[], str]]:
         "hold-reasons": _hold_reasons,
         "store-status": _store_status,
         "decisions": _decisions,
+        "transfer-syntaxes": _transfer_syntaxes,
+        "storage-classes": _storage_classes,
+        "private-codes": _private_codes,
+        "dicomweb-routes": _dicomweb_routes,
     }
 
 
@@ -122,6 +126,50 @@ def _store_status() -> str:
     from gateway.dimse.status import STORE_STATUS, meaning
 
     return _table(("our code", "C-STORE answers"), [(code, meaning(status)) for code, status in STORE_STATUS.items()])
+
+
+def _transfer_syntaxes() -> str:
+    from gateway.dimse.contexts import TRANSFER_SYNTAXES
+
+    return _table(("transfer syntax", "UID"), [(name, uid) for uid, name in TRANSFER_SYNTAXES.items()])
+
+
+def _storage_classes() -> str:
+    from pydicom.uid import UID
+    from pynetdicom import sop_class
+
+    from gateway.dimse.contexts import STORAGE_CLASSES
+
+    # pynetdicom knows classes that pydicom has no name for yet; their keyword is a name without spaces.
+    keywords = {str(uid): keyword for keyword, uid in vars(sop_class).items() if isinstance(uid, str)}
+
+    def name(uid: str) -> str:
+        known = UID(uid).name
+        return known if known != uid else re.sub(r"(?<=[a-z])(?=[A-Z])", " ", keywords.get(uid, uid))
+
+    return _table(("SOP class", "UID"), sorted((name(uid), uid) for uid in STORAGE_CLASSES))
+
+
+def _private_codes() -> str:
+    from dicom_sr.codes import PRIVATE_SCHEME, REPORT_CONCEPTS
+    from dicom_sr.finding_codes import FINDING_CONCEPTS
+
+    rows = {concept.code.value: (concept.code.meaning, concept.definition) for concept in REPORT_CONCEPTS}
+    for concept in FINDING_CONCEPTS.values():
+        if concept.code.scheme == PRIVATE_SCHEME:
+            rows.setdefault(concept.code.value, (concept.code.meaning, concept.definition))
+    return _table(("code", "meaning", "definition"), [(f"`{value}`", *rest) for value, rest in sorted(rows.items())])
+
+
+def _dicomweb_routes() -> str:
+    from gateway.web.dicomweb import qido, stow, wado
+
+    rows = []
+    for service, module in (("STOW-RS", stow), ("QIDO-RS", qido), ("WADO-RS", wado)):
+        for route in module.router.routes:
+            methods = ", ".join(sorted(route.methods - {"HEAD", "OPTIONS"}))
+            rows.append((service, f"{methods} `{route.path.removeprefix('/dicom-web')}`"))
+    return _table(("service", "call"), rows)
 
 
 def _decisions() -> str:
