@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 
 from dicom_sr.errors import GeometryMismatch
 from dicom_sr.finding_codes import finding_title
+from dicom_sr.montage_legend import legend
 from dicom_sr.montage_slices import Layer, changed_slices, region_of, slices_to_show
 from dicom_sr.picture_planes import Color, Overlay, Rgb, View, anatomical_views, draw_plane, window_of
 from dicom_sr.picture_text import cut, font, text_width, wrap
@@ -198,37 +199,8 @@ def _overview(content: MontageContent, volume: Volume) -> list[tuple[Image.Image
         index = centre[view.through]
         tile = draw_plane(volume, view, index, region=region, window=window, overlays=overlays, size=_TILE)
         tiles.append((tile, f"{name} {index + 1} of {volume.grid.shape[view.through]}"))
-    return [*tiles, (_legend(content), "")]
-
-
-def _legend(content: MontageContent) -> Image.Image:
-    picture = Image.new("RGB", (_TILE, _TILE), _PANEL)
-    draw, top = ImageDraw.Draw(picture), 14
-    for segmentation in content.segmentations:
-        for segment in segmentation.segments:
-            if top > _TILE - 60:
-                draw.text((16, top), "…", font=font(18), fill=_DIM)
-                return picture
-            draw.rectangle((16, top + 2, 34, top + 20), outline=segment.color, width=4)
-            draw.text(
-                (44, top), cut(segment.label, font(18, bold=True), _TILE - 60), font=font(18, bold=True), fill=_TEXT
-            )
-            top += 27
-            for assessed in _about(content.verdict, segment.label)[:3]:
-                line = f"{finding_title(assessed.finding.code)} {value_text(assessed.finding)}"
-                draw.text((44, top), cut(line, font(14), _TILE - 50), font=font(14), fill=_DIM)
-                top += 21
-            top += 12
-    if not content.segmentations:
-        draw.text((16, top), "no segmentation", font=font(18), fill=_DIM)
-    return picture
-
-
-def _about(verdict: Verdict, label: str) -> list[AssessedFinding]:
-    """Return findings of a segment, those that people ask for first."""
-    wanted = ["PREDICTED_DICE", "PREDICTED_HD95", "VOLUME"]
-    found = [a for a in verdict.assessed if a.finding.segment == label and a.finding.code in wanted]
-    return sorted(found, key=lambda a: wanted.index(a.finding.code))
+    key = legend(content.segmentations, content.verdict, size=_TILE, panel=_PANEL, text=_TEXT, dim=_DIM)
+    return [*tiles, (key, "")]
 
 
 def _slices(content: MontageContent, volume: Volume) -> list[tuple[Image.Image, str]]:

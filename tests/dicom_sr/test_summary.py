@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from dicom_sr.errors import GeometryMismatch, InvalidObject
 from dicom_sr.montage import WIDTH
+from dicom_sr.montage_legend import legend
 from dicom_sr.montage_slices import changed_slices, region_of, slices_to_show
 from dicom_sr.pdf import pdf_bytes, summary_pdf
 from dicom_sr.picture_planes import Overlay, anatomical_views, draw_plane, window_of
@@ -352,3 +353,20 @@ def test_foreign_validators_and_our_own_check_find_no_error(tmp_path: Path, pixe
         ds.save_as(made[-1], enforce_file_format=True)
         assert sr_tools.dciodvfy_errors(made[-1]) == []
     assert sr_tools.dcentvfy_complaints([*files, *made]) == []
+
+
+@pytest.mark.parametrize("count", [1, 3, 8, 24, 25, 100])
+def test_the_legend_names_all_segments_or_counts_the_rest(count: int) -> None:
+    codes = segment_codes("tissue")
+    segments = tuple(
+        Segment(
+            number=n, label=f"S{n}", category=codes.category, property_type=codes.property_type, color=(n, 250, 250)
+        )
+        for n in range(1, count + 1)
+    )
+    grid = _grid((2, 2, 2))
+    segmentation = Segmentation.from_labelmap(grid, np.zeros(grid.shape, np.uint16), segments)
+    dark = (20, 20, 20)
+    picture = legend([segmentation], decide((), ()), size=299, panel=dark, text=(255, 255, 255), dim=(150, 150, 150))
+    shown = {n for n in range(1, count + 1) if (np.asarray(picture) == (n, 250, 250)).all(axis=-1).any()}
+    assert len(shown) == (count if count <= 24 else 23)
