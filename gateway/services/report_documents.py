@@ -43,6 +43,14 @@ _PLACE = {
     OutputKind.SUMMARY_PDF: 9,
 }
 
+#: Titles as series descriptions have them: what a person reads in the list of a viewer.
+_TITLE = {
+    OutputKind.IMAGE_QC_SR: "image QC report",
+    OutputKind.SEG_QC_SR: "segmentation QC report",
+    OutputKind.SUMMARY_SC: "summary",
+    OutputKind.SUMMARY_PDF: "summary",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
@@ -117,14 +125,14 @@ def qc_report(
         series_instance_uid=derive_uid("series", *identity),
         series_number=FIRST_SERIES_NUMBER + iteration.generation * 100 + iteration.number * 10 + _PLACE[kind],
         instance_number=1,
-        series_description=f"{headline} | {kind.replace('_', ' ').title()}"[:64],
+        series_description=f"{headline} | {_TITLE[kind]}"[:64],
         created_at=created_at,
         case_id=case.id,
         pipeline=PipelineRef(name=context.pipeline.name, version=context.pipeline.version),
         generation=iteration.generation,
         iteration=iteration.number,
         stage_keys={report.stage.name: report.run.key for report in context.stages if report.run.key},
-        models=_models(context),
+        models=_models(context, about_segments=about_segments),
         verdict=verdict,
         criteria_version=criteria_version(context.criteria()),
         segments=tuple(_segments(context, segs)) if about_segments else (),
@@ -190,8 +198,10 @@ def _tagged(
     return keep_draft(env, dataset, kind=kind, stage=reporting, content_digest=content_digest)
 
 
-def _models(context: ReportContext) -> tuple[ModelRef, ...]:
-    found = {report.run.model["digest"]: report.run.model for report in context.stages if report.run.model}
+def _models(context: ReportContext, *, about_segments: bool) -> tuple[ModelRef, ...]:
+    """Return the models that made what a report says: an image report names none of the segmentation's."""
+    reports = context.stages if about_segments else context.of_kind(StageKind.IMAGE_QC)
+    found = {report.run.model["digest"]: report.run.model for report in reports if report.run.model}
     return tuple(
         ModelRef(name=model["name"], version=model["version"], digest=model["digest"])
         for model in sorted(found.values(), key=lambda model: model["name"])
