@@ -42,6 +42,14 @@ class RawAssociation:
     def __enter__(self) -> Self:
         """Connect and negotiate."""
         self.socket = socket.create_connection(("127.0.0.1", self.port), timeout=self.seconds)
+        try:
+            self._negotiate()
+        except BaseException:
+            self.socket.close()
+            raise
+        return self
+
+    def _negotiate(self) -> None:
         self.wire = Wire(self.socket, idle_seconds=self.seconds)
         contexts = [
             ProposedContext(context_id=2 * i + 1, abstract_syntax=abstract, transfer_syntaxes=tuple(syntaxes))
@@ -59,7 +67,6 @@ class RawAssociation:
         self.answer = kind, bytes(body)
         if kind == ASSOCIATE_AC:
             self.accept = parse_associate_ac(bytes(body))
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
