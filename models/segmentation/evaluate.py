@@ -30,6 +30,9 @@ from models.split import Split, person_of, split_patients
 
 CASES_FILE = "cases.csv"
 _RESAMPLES = 2000
+NETWORK, NETWORK_EXPERT = "network", "network, expert region"
+MEAN_SHAPE, MIDDLE_CUT, MIDDLE_CUT_EXPERT = "mean shape", "middle cut", "middle cut, expert region"
+_BASELINE_OF = {(NETWORK, True): MEAN_SHAPE, (NETWORK, False): MIDDLE_CUT, (NETWORK_EXPERT, False): MIDDLE_CUT_EXPERT}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +44,8 @@ class CaseScore:
     case, person : str
         Names that the split is made of.
     method : str
-        ``network``, ``network, expert region``, ``mean shape`` or ``middle cut``.
+        ``network`` and its baselines ``mean shape`` (whole) and ``middle cut`` (parts of the predicted mask), or
+        ``network, expert region`` and its baseline ``middle cut, expert region``.
     label : str
         Segment label.
     dice, surface_dice : float
@@ -141,6 +145,7 @@ def summary(scores: Sequence[CaseScore], *, cards: Sequence[ModelCard], split: S
     dict
         ``results``: per method and label the mean of each metric with its 95 % interval (percentile bootstrap over
         persons, 2000 resamples, fixed seed), counts of cases and persons, and how many distances did not exist.
+        ``gain_over_baseline``: per method and label the mean difference in Dice to the plain baseline, paired by case.
     """
     groups = sorted({(score.method, score.label) for score in scores})
     return {
@@ -151,6 +156,7 @@ def summary(scores: Sequence[CaseScore], *, cards: Sequence[ModelCard], split: S
             _group_summary(method, label, [s for s in scores if (s.method, s.label) == (method, label)])
             for method, label in groups
         ],
+        "gain_over_baseline": _gains(scores),
     }
 
 
@@ -177,6 +183,24 @@ def bootstrap_interval(values: Mapping[str, Sequence[float]]) -> tuple[float, fl
     means = sums[chosen].sum(axis=1)[totals > 0] / totals[totals > 0]
     low, high = (float(end) for end in np.percentile(means, [2.5, 97.5]))
     return float(sums.sum() / counts.sum()), low, high
+
+
+def _gains(scores: Sequence[CaseScore]) -> list[dict[str, Any]]:
+    found = {(score.case, score.method, score.label): score.dice for score in scores}
+    gains: dict[tuple[str, str, str], dict[str, list[float]]] = {}
+    for score in scores:
+        baseline = _BASELINE_OF.get((score.method, score.label in HIPPOCAMPUS.labels))
+        plain = found.get((score.case, baseline or "", score.label))
+        if baseline is not None and plain is not None:
+            by_person = gains.setdefault((score.method, score.label, baseline), {})
+            by_person.setdefault(score.person, []).append(score.dice - plain)
+    described = []
+    for (method, label, baseline), by_person in sorted(gains.items()):
+        mean, low, high = (round(value, 4) for value in bootstrap_interval(by_person))
+        described.append(
+            {"method": method, "label": label, "baseline": baseline, "mean": mean, "low": low, "high": high}
+        )
+    return described
 
 
 def _group_summary(method: str, label: str, scores: Sequence[CaseScore]) -> dict[str, Any]:
@@ -207,17 +231,18 @@ def _case_scores(
     parts = SUBFIELDS.truth(case.expert)
     found = segmenters[0].segment(case.volume)
     mask = found.labels == 1
-    yield _score(case, "network", HIPPOCAMPUS.labels[0], mask, whole, found.agreement.get(1, math.nan))
+    yield _score(case, NETWORK, HIPPOCAMPUS.labels[0], mask, whole, found.agreement.get(1, math.nan))
     shape = baseline.place(case.volume)
-    yield _score(case, "mean shape", HIPPOCAMPUS.labels[0], shape, whole, math.nan)
-    for method, region in (("network", mask), ("network, expert region", whole)):
+    yield _score(case, MEAN_SHAPE, HIPPOCAMPUS.labels[0], shape, whole, math.nan)
+    for method, region in ((NETWORK, mask), (NETWORK_EXPERT, whole)):
         answer = segmenters[1].segment(case.volume, region=region)
         for value, label in enumerate(SUBFIELDS.labels, start=1):
             agreement = answer.agreement.get(value, math.nan)
             yield _score(case, method, label, answer.labels == value, parts == value, agreement)
-    for value, label in enumerate(SUBFIELDS.labels, start=1):
-        cut = baseline.divide(mask, case.volume)
-        yield _score(case, "middle cut", label, cut == value, parts == value, math.nan)
+    for method, region in ((MIDDLE_CUT, mask), (MIDDLE_CUT_EXPERT, whole)):
+        cut = baseline.divide(region, case.volume)
+        for value, label in enumerate(SUBFIELDS.labels, start=1):
+            yield _score(case, method, label, cut == value, parts == value, math.nan)
 
 
 def _score(case: LabelledVolume, method: str, label: str, found: Mask, truth: Mask, agreement: float) -> CaseScore:
@@ -241,7 +266,10 @@ def table(report: Mapping[str, Any]) -> Iterator[str]:
     """Lines of plain text that show a report: one per method and label."""
     for row in report["results"]:
         numbers = "  ".join(_interval(row, key) for key in ("dice", "hd95") if key in row)
-        yield f"{row['label']:24s} {row['method']:24s} {numbers}  n={row['cases']} ({row['persons']} persons)"
+        yield f"{row['label']:24s} {row['method']:26s} {numbers}  n={row['cases']} ({row['persons']} persons)"
+    for row in report["gain_over_baseline"]:
+        gain = f"{row['mean']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})"
+        yield f"{row['label']:24s} {row['method']:26s} gains {gain} Dice over {row['baseline']}"
 
 
 def _interval(row: Mapping[str, Any], key: str) -> str:

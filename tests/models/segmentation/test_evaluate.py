@@ -59,6 +59,18 @@ def test_a_distance_that_does_not_exist_is_counted_and_not_averaged() -> None:
     assert row["lowest_dice"] == 0.0
 
 
+def test_the_gain_over_the_baseline_is_paired_by_case() -> None:
+    pairs = [(0.90, 0.70), (0.80, 0.60), (0.95, 0.75)]
+    rows = [
+        replace(ROW, case=f"c{n}", person=f"p{n}", method=method, dice=value)
+        for n, pair in enumerate(pairs)
+        for method, value in zip(("network", "mean shape"), pair, strict=True)
+    ]
+    (gain,) = summary(rows, cards=[], split=Split.TEST)["gain_over_baseline"]
+    assert (gain["label"], gain["baseline"]) == ("Hippocampus", "mean shape")
+    assert gain["mean"] == gain["low"] == gain["high"] == pytest.approx(0.2)
+
+
 def test_two_sides_of_one_person_widen_the_interval() -> None:
     values = list(np.random.default_rng(0).normal(size=20))
     apart = bootstrap_interval({str(n): [v] for n, v in enumerate(values)})
