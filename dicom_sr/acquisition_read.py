@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
 
 from dicom_sr.acquisition import Acquisition
@@ -74,6 +75,6 @@ def _macros(groups: Sequence[Dataset]) -> list[Dataset]:
         item
         for group in groups
         for tag in group.keys()  # noqa: SIM118  iterating a Dataset would decode every element
-        if tag.group in (0x0018, 0x0028) and group[tag].VR == "SQ"
-        for item in group[tag].value
+        if tag.group in (0x0018, 0x0028) and keyword_for_tag(tag)
+        for item in items(group, keyword_for_tag(tag))
     ]

@@ -9,14 +9,23 @@ from __future__ import annotations
 import math
 import struct
 
+from pydicom import config
 from pydicom.charset import decode_bytes, default_encoding, python_encoding
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.tag import Tag
+from pydicom.valuerep import validate_value
 
 _BINARY_FORMATS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d", "UV": "Q", "SV": "q"}
 _ENCODED_VRS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
+#: What pydicom raises on bytes it cannot turn into an element; anything else would be our own defect.
+CONVERSION_FAILURES = (
+    *(BytesLengthException, InvalidDicomError),
+    *(ValueError, TypeError, KeyError, AttributeError, NotImplementedError, EOFError, OSError, struct.error),
+    *(OverflowError, IndexError, RecursionError),
+)
 _DELIMITERS = {0x5C, 0x0A, 0x0C, 0x0D, 0x5E, 0x3D}
 
 
@@ -39,6 +48,17 @@ def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
     return found if any(found) else ()
 
 
+def legal_texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
+    """Return the values of an attribute as `texts` does; empty when its VR forbids any of them."""
+    found = texts(dataset, keyword)
+    try:
+        for value in found:
+            validate_value(dictionary_VR(keyword), value, config.RAISE)
+    except ValueError:
+        return ()
+    return found
+
+
 def number(dataset: Dataset, keyword: str) -> float | None:
     """Return the first value of an attribute as a finite number, or None."""
     found = numbers(dataset, keyword)
@@ -57,10 +77,13 @@ def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...]:
 
 
 def items(dataset: Dataset, keyword: str) -> tuple[Dataset, ...]:
-    """Return the items of a sequence attribute; empty when absent or not a sequence."""
+    """Return the items of a sequence attribute; empty when absent, not a sequence or not decodable."""
     if keyword not in dataset:
         return ()
-    element = dataset[keyword]
+    try:
+        element = dataset[keyword]
+    except CONVERSION_FAILURES:
+        return ()
     return tuple(element.value or ()) if element.VR == "SQ" else ()
 
 
@@ -71,7 +94,10 @@ def character_sets(dataset: Dataset) -> tuple[str, ...]:
 
 def _element(dataset: Dataset, keyword: str) -> DataElement | RawDataElement | None:
     tag = Tag(keyword)
-    return dataset.get_item(tag) if tag in dataset else None
+    try:
+        return dataset.get_item(tag) if tag in dataset else None
+    except CONVERSION_FAILURES:
+        return None
 
 
 def _raw_texts(element: RawDataElement, dataset: Dataset) -> tuple[str, ...]:
@@ -81,7 +107,7 @@ def _raw_texts(element: RawDataElement, dataset: Dataset) -> tuple[str, ...]:
         return ()
     if vr in _BINARY_FORMATS or vr == "US or SS":
         return _binary_texts(value, _BINARY_FORMATS.get(vr, "H"), little_endian=element.is_little_endian)
-    decoded = _decode(value, dataset) if vr in _ENCODED_VRS else value.decode("ascii", "replace")
+    decoded = _decode(value, dataset) if vr in _ENCODED_VRS else value.decode("latin-1")
     parts = [decoded] if vr in {"LT", "ST", "UT"} else decoded.split("\\")
     found = tuple(part.strip(" \0\r\n\t") for part in parts)
     return found if any(found) else ()

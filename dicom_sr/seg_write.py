@@ -21,7 +21,7 @@ from dicom_sr.coded_items import declare_private_scheme
 from dicom_sr.codes import PRIVATE_SCHEME, Code
 from dicom_sr.element_bytes import encode_text, raw_sequence
 from dicom_sr.errors import GeometryMismatch, UnwritableSegmentation
-from dicom_sr.header import text, texts
+from dicom_sr.header import legal_texts, text
 from dicom_sr.new_object import IMPLEMENTATION_CLASS_UID
 from dicom_sr.seg_description import (
     AlgorithmType,
@@ -225,12 +225,12 @@ def _set_identity(ds: Dataset, source: SourceSeries, description: SegDescription
     copy_patient_study_trial(first, ds)
     set_equipment(ds, description.equipment)
     set_creation(ds, in_zone_of(first, description.created_at))
-    body_part = text(first, "BodyPartExamined")
+    body_part = legal_texts(first, "BodyPartExamined")
     if body_part:
-        ds.BodyPartExamined = body_part
+        ds.BodyPartExamined = body_part[0]
     if source.frame_of_reference_uid:
         ds.FrameOfReferenceUID = source.frame_of_reference_uid
-        ds.PositionReferenceIndicator = text(first, "PositionReferenceIndicator")
+        ds.PositionReferenceIndicator = "\\".join(legal_texts(first, "PositionReferenceIndicator"))
 
 
 def _set_content(ds: Dataset, first: Dataset, description: SegDescription) -> None:
@@ -284,7 +284,7 @@ def _set_matrix(ds: Dataset, source: SourceSeries, kind: SegKind) -> None:
     ds.LossyImageCompression = "00" if lossy is None else "01"
     if lossy is not None:
         for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
-            values = texts(lossy, keyword)
+            values = legal_texts(lossy, keyword)
             if values:
                 setattr(ds, keyword, list(values))
 

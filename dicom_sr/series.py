@@ -10,17 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 
 from dicom_sr.acquisition import SeriesDefect
 from dicom_sr.acquisition_read import read_acquisition
 from dicom_sr.errors import MixedSeries, UnreadableObject
 from dicom_sr.header import items, number, numbers, text, texts
 from dicom_sr.series_geometry import Arrangement, Plane, arrange
-from dicom_sr.series_pixels import load_volume
+from dicom_sr.series_pixels import load_volume, read_instance
 from dicom_sr.source import SourceSeries, SourceSlice
+from dicom_sr.uids import is_path_safe_uid
 
 __all__ = ["load_volume", "read_headers", "read_series", "series_of"]
 
@@ -61,7 +60,7 @@ def read_headers(files: Sequence[Path]) -> tuple[Dataset, ...]:
     Raises
     ------
     UnreadableObject
-        If a file is not a DICOM file, or its header is cut off or names no SOP instance.
+        If a file is not a DICOM file, its header is cut off or names no SOP instance, or a UID of it is not a UID.
     """
     return tuple(_read_header(file) for file in files)
 
@@ -92,14 +91,13 @@ def series_of(headers: Sequence[Dataset]) -> SourceSeries:
 
 
 def _read_header(file: Path) -> Dataset:
-    try:
-        header: Dataset = dcmread(file, stop_before_pixels=True)
-    except (InvalidDicomError, EOFError, ValueError, KeyError, AttributeError, NotImplementedError) as error:
-        raise UnreadableObject("a file of the series is not a readable DICOM file") from error
-    if not text(header, "SOPInstanceUID") or not text(header, "SOPClassUID"):
-        raise UnreadableObject(
-            "a file of the series names no SOP Class or SOP Instance: it is cut off or no SOP instance"
-        )
+    header = read_instance(file, stop_before_pixels=True)
+    for keyword in ("SOPClassUID", "SOPInstanceUID"):
+        if not is_path_safe_uid(text(header, keyword)):
+            raise UnreadableObject(f"a file of the series has no {keyword}: it is cut off, damaged or no SOP instance")
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
+        if text(header, keyword) and not is_path_safe_uid(text(header, keyword)):
+            raise UnreadableObject(f"a file of the series has a {keyword} that is not a UID")
     return header
 
 

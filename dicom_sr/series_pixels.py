@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,30 +9,17 @@ import numpy as np
 import numpy.typing as npt
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_modality_lut
 from pydicom.pixels.utils import pixel_array
 
 from dicom_sr.errors import GeometryMismatch, UndecodablePixels, UnreadableObject
-from dicom_sr.header import items, number, text
+from dicom_sr.header import CONVERSION_FAILURES, items, number, text
 from dicom_sr.source import SourceSeries
 from dicom_sr.volume import Volume
 
 #: What pydicom and its decoders raise on pixels they cannot decode; anything else would be our own defect.
-_DECODER_FAILURES = (
-    ValueError,
-    RuntimeError,
-    AttributeError,
-    KeyError,
-    IndexError,
-    TypeError,
-    NotImplementedError,
-    EOFError,
-    OSError,
-    MemoryError,
-    struct.error,
-)
+_DECODER_FAILURES = (*CONVERSION_FAILURES, RuntimeError, MemoryError)
 
 
 def load_volume(series: SourceSeries, files: Sequence[Path]) -> Volume:
@@ -71,7 +57,7 @@ def load_volume(series: SourceSeries, files: Sequence[Path]) -> Volume:
         planes.setdefault(source.sop_instance_uid, []).append(z)
     voxels = np.empty(series.grid.shape, np.float32)
     for file in files:
-        instance = _read(file)
+        instance = read_instance(file)
         for z in planes.pop(text(instance, "SOPInstanceUID"), []):
             voxels[z] = _plane(instance, series.slices[z].frame_number, series.grid.shape[1:])
     if planes:
@@ -79,10 +65,17 @@ def load_volume(series: SourceSeries, files: Sequence[Path]) -> Volume:
     return Volume(grid=series.grid, voxels=voxels, modality=series.acquisition.modality)
 
 
-def _read(file: Path) -> Dataset:
+def read_instance(file: Path, *, stop_before_pixels: bool = False) -> Dataset:
+    """Read one DICOM file.
+
+    Raises
+    ------
+    UnreadableObject
+        If it is not a DICOM file that can be read.
+    """
     try:
-        return dcmread(file)
-    except (InvalidDicomError, EOFError, ValueError, KeyError, AttributeError, NotImplementedError) as error:
+        return dcmread(file, stop_before_pixels=stop_before_pixels)
+    except _DECODER_FAILURES as error:
         raise UnreadableObject("a file of the series is not a readable DICOM file") from error
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
 from dicom_sr.acquisition import SeriesDefect
-from dicom_sr.errors import GeometryMismatch, MixedSeries, UndecodablePixels, UnreadableObject
+from dicom_sr.errors import DicomObjectError, GeometryMismatch, MixedSeries, UndecodablePixels, UnreadableObject
 from dicom_sr.series import load_volume, read_headers, read_series, series_of
 from dicom_sr.series_geometry import Plane, arrange
 from tests.support.make_series import AXIAL, CORONAL, SAGITTAL, make_mr_series, oblique, phantom
@@ -217,6 +217,52 @@ def test_patient_id_keeps_its_leading_zeros_in_any_character_set(tmp_path, chara
     )
 
     assert read_series(files).patient_id == "000123"
+
+
+def damaged(content, rng):
+    """Change bytes, mostly of the header, cut the file off, or push bytes in."""
+    changed = bytearray(content)
+    top = len(changed) if rng.random() < 0.3 else min(len(changed), 1500)
+    for _ in range(rng.integers(1, 6)):
+        changed[rng.integers(128, top)] = rng.choice([0, 255, rng.integers(0, 256)])
+    if rng.random() < 0.2:
+        del changed[rng.integers(0, len(changed)) :]
+    elif rng.random() < 0.2:
+        place = rng.integers(132, top)
+        changed[place:place] = rng.integers(0, 256, rng.integers(1, 30), dtype=np.uint8).tobytes()
+    return bytes(changed)
+
+
+def read_damaged(folder, *, count, multiframe):
+    files = make_mr_series(folder / "series", shape=(3, 8, 8), multiframe=multiframe, trial=True)
+    rng = np.random.default_rng(count)
+    outcomes = set()
+    for _ in range(count):
+        which = int(rng.integers(len(files)))
+        replaced = folder / "damaged.dcm"
+        replaced.write_bytes(damaged(files[which].read_bytes(), rng))
+        given = [*files[:which], replaced, *files[which + 1 :]]
+        try:
+            series = read_series(given)
+            if series.grid is not None:
+                load_volume(series, given)
+            outcomes.add(series.acquisition.defects)
+        except DicomObjectError as refusal:
+            outcomes.add(refusal.code)
+    return outcomes
+
+
+@pytest.mark.filterwarnings("ignore")  # pydicom warns while it parses damaged files
+@pytest.mark.parametrize("multiframe", [False, True])
+def test_damaged_files_are_read_or_refused_by_name(tmp_path, multiframe):
+    assert len(read_damaged(tmp_path, count=150, multiframe=multiframe)) > 3
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("multiframe", [False, True])
+def test_thousands_of_damaged_files_are_read_or_refused_by_name(tmp_path, multiframe):
+    assert len(read_damaged(tmp_path, count=2500, multiframe=multiframe)) > 3
 
 
 # Real data
