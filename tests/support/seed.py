@@ -459,6 +459,7 @@ def _judged(value: float | None, low: float | None, criterion: dict[str, object]
 def image_file(study: Study, series: Series, index: int) -> bytes:
     """One small MR instance as a DICOM file."""
     ds = Dataset()
+    ds.SpecificCharacterSet = "ISO_IR 192"
     ds.SOPClassUID = MRImageStorage
     ds.SOPInstanceUID = derive_uid("image", study.study_id, index)
     ds.StudyInstanceUID, ds.SeriesInstanceUID = study.study_instance_uid, series.series_instance_uid

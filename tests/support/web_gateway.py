@@ -30,7 +30,8 @@ from tests.support.seed import NOW, Seed, make_volume
 class Bench:
     """A web application and what it stands on.
 
-    `new` collects what the receiver announced; `facts` and `not_ready` are what the node says of itself.
+    `new` collects what the receiver announced; `facts` and `not_ready` are what the node says of itself;
+    `edited` is the case that was edited, where there is one.
     """
 
     folder: Path
@@ -38,6 +39,7 @@ class Bench:
     new: list[Received] = field(default_factory=list)
     facts: NodeFacts = field(default_factory=NodeFacts)
     not_ready: tuple[str, ...] = ()
+    edited: str = ""
     now: datetime = NOW
 
     def __post_init__(self) -> None:
