@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from pydicom.dataset import Dataset
 
+from dicom_sr.carried_attributes import CARRIED_ATTRIBUTES
 from dicom_sr.errors import InvalidObject
 from dicom_sr.header import number, text
 from dicom_sr.iod_attributes import REQUIRED_ATTRIBUTES
@@ -41,12 +42,13 @@ def check(ds: Dataset) -> tuple[Problem, ...]:
     Returns
     -------
     tuple of Problem
-        Empty when the object may leave. Values of attributes that identify the patient, study and trial subject are the
-        source's to state and not judged.
+        Empty when the object may leave. What is carried from the source is the source's to state: codes and references
+        in it, and values that identify patient, study and trial subject, are not judged.
     """
     walk = ValueWalk(ds)
     problems = [*_identity(ds), *_required(ds), *walk.problems]
-    problems += [*_codes(walk.items), *_references(walk.items)]
+    ours = [item for item in walk.items if item.top not in CARRIED_ATTRIBUTES]
+    problems += [*_codes(ours), *_references(ours)]
     if text(ds, "SOPClassUID") in (SEGMENTATION_STORAGE, LABEL_MAP_SEGMENTATION_STORAGE):
         problems += [*_segments(ds, walk.items), *_frames(ds, walk)]
     return tuple(dict.fromkeys(problems))

@@ -50,6 +50,11 @@ class ItemFacts:
     path: str
     values: dict[str, Value] = field(default_factory=dict)
 
+    @property
+    def top(self) -> str:
+        """Keyword of the top-level sequence the item is in, empty for the object itself."""
+        return self.path.partition("[")[0]
+
 
 _FACTS = frozenset(
     {
@@ -153,7 +158,7 @@ class ValueWalk:
         keyword = keyword_for_tag(tag)
         if keyword in _FACTS and values:
             facts.values[keyword] = values[0]
-        if not facts.keyword and keyword in IDENTIFYING_ATTRIBUTES:
+        if (facts.top or keyword) in IDENTIFYING_ATTRIBUTES:
             return
         path = _path(facts, tag)
         if values and dictionary_has_tag(tag) and not _multiplicity_holds(dictionary_VM(tag), len(values)):

@@ -225,6 +225,25 @@ def test_attributes_that_identify_are_the_source_s_to_state(ds):
     assert check(ds) == ()
 
 
+def test_local_codes_and_half_references_of_the_source_do_not_keep_a_result_back(tmp_path):
+    code, bare, study, other = Dataset(), Dataset(), Dataset(), Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "MRHEAD", "99LOCAL", "MR head"
+    bare.CodeValue = "1"
+    study.ReferencedSOPInstanceUID = "1.2.3"
+    force(other, "PatientID", "x" * 80)
+    attributes = {
+        "ProcedureCodeSequence": [code, bare],
+        "ReferencedStudySequence": [study],
+        "OtherPatientIDsSequence": [other],
+    }
+    ds = new_seg(read_series(make_mr_series(tmp_path, shape=(3, 8, 8), attributes=attributes)))
+
+    assert ds.ProcedureCodeSequence[0].CodingSchemeDesignator == "99LOCAL"
+    assert ds.OtherPatientIDsSequence[0].PatientID == "x" * 80
+    assert check(ds) == ()
+    assert check(reread(ds)) == ()
+
+
 def test_no_value_is_ever_quoted(ds):
     marked = "SECRET-7731"
     force(ds, "SeriesDescription", marked * 10)
