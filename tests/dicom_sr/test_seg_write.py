@@ -10,15 +10,19 @@ import pydicom
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydicom.dataelem import RawDataElement
 from pydicom.uid import ImplicitVRLittleEndian
 
+from dicom_sr.audit_tags import apply_audit_tags
 from dicom_sr.codes import Code
 from dicom_sr.errors import GeometryMismatch, InvalidUid, UnwritableSegmentation
 from dicom_sr.seg_description import AlgorithmType, ObjectReference, SegmentAuthor
 from dicom_sr.seg_kind import LABEL_MAP_SEGMENTATION_STORAGE, SEGMENTATION_STORAGE
+from dicom_sr.seg_read import read_seg
 from dicom_sr.seg_write import SegKind, write_probability_seg, write_seg
 from dicom_sr.segmentation import Segment, Segmentation
 from dicom_sr.series import read_series
+from dicom_sr.validate import check
 from dicom_sr.volume import Grid
 from tests.support import dicom_tools as tools
 from tests.support.make_segmentation import make_description, make_segmentation, make_segments
@@ -409,6 +413,30 @@ def test_the_encoded_groups_read_like_any_sequence(source):
     assert indices == sorted(indices)
 
 
+def test_audit_attributes_leave_the_object_legal_and_encoded(tmp_path):
+    source = read_series(make_mr_series(tmp_path / "source", shape=(3, 8, 8), trial=True))
+    segmentation = make_segmentation(source.grid)
+    description = make_description(segmentation.segments)
+    ds = write_seg(segmentation, source, description)
+
+    apply_audit_tags(
+        ds,
+        equipment=description.equipment,
+        created_at=description.created_at,
+        source=source.headers[0],
+        credits=[],
+        operator_name="山田^太郎",
+        content_qualification="RESEARCH",
+        audit_head="00ff",
+    )
+
+    assert isinstance(ds.get_item(0x52009230), RawDataElement)
+    assert check(ds) == ()
+    path = save(ds, tmp_path)
+    assert tools.dciodvfy_errors(path) == []
+    assert pydicom.dcmread(path).OperatorsName == "山田^太郎"
+
+
 def test_attributes_can_be_added_and_other_transfer_syntaxes_written(source, tmp_path):
     segmentation = make_segmentation(source.grid)
     ds = write_seg(segmentation, source, make_description(segmentation.segments))
@@ -530,10 +558,16 @@ def test_any_masks_on_any_grid_come_back_as_they_were(tmp_path_factory, data):
     segmentation = Segmentation.from_masks(source.grid, data.draw(masks(shape, 3)), segments)
     kinds = [SegKind.BINARY, SegKind.FRACTIONAL] + ([] if segmentation.overlaps else [SegKind.LABELMAP])
 
-    ds = write_seg(segmentation, source, make_description(segments), kind=data.draw(st.sampled_from(kinds)))
+    kind = data.draw(st.sampled_from(kinds))
 
-    found = by_geometry(pydicom.dcmread(io.BytesIO(encoded(ds))), source.grid)
-    assert_same_masks(found, segmentation)
+    ds = write_seg(segmentation, source, make_description(segments), kind=kind)
+
+    written = pydicom.dcmread(io.BytesIO(encoded(ds)))
+    assert check(ds) == ()
+    assert_same_masks(by_geometry(written, source.grid), segmentation)
+    if kind is not SegKind.FRACTIONAL:
+        content = read_seg(written, source)
+        assert_same_masks({s.label: content.mask(s.number) for s in segments}, segmentation)
 
 
 def by_geometry(ds, grid):
