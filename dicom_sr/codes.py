@@ -228,6 +228,7 @@ _UNITS = {
     "deg": "Degree",
     "s": "second",
     "T": "Tesla",
+    "[hnsf'U]": "Hounsfield unit",
     "{pixels}": "pixels",
     "{voxels}": "voxels",
 }

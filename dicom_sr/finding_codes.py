@@ -30,6 +30,8 @@ class FindingConcept:
         Measurement Method, where the same concept is had in more than one way.
     title : str
         Short name for people: at most 32 characters.
+    is_rule : bool
+        Whether the value only says that a rule is violated (1) or holds (0).
     """
 
     code: Code
@@ -37,8 +39,10 @@ class FindingConcept:
     reason: QualityReason
     method: Code | None = None
     title: str = ""
+    is_rule: bool = False
 
 
+_RULE = "1 if "  # how the definition of a rule starts
 _VOLUME = Code("118565006", "SCT", "Volume")
 _SNR = Code("113060", "DCM", "Signal to noise")
 
@@ -71,7 +75,18 @@ _PRIVATE_FINDINGS: dict[str, tuple[str, str, str, QualityReason]] = {
     "PARTS_DO_NOT_FILL_WHOLE": (
         "F-PARTS-WHOLE", "Parts do not fill the whole",
         "Share of the whole that its parts do not cover, or of the parts outside the whole.", _PROCESSING),
-    "EXTENT": ("F-EXTENT", "Largest extent", "Longest side of the segment's bounding box.", _PROCESSING),
+    "PARTS_OVERLAP": ("F-OVERLAP", "Parts overlap", "Share of the parts that belongs to more than one.", _PROCESSING),
+    "MISSING_END": (
+        "F-MISSING-END", "Missing end",
+        "How far an independent segmentation reaches beyond the segment along its axis.", _PROCESSING),
+    "LARGEST_COMPONENT": (
+        "F-LARGEST-PART", "Share of the largest component",
+        "Share of the segment's voxels in its largest connected component.", _PROCESSING),
+    "EXTENT_LR": ("F-EXTENT-LR", "Extent left to right", "Extent of the segment along the patient's x.", _PROCESSING),
+    "EXTENT_AP": ("F-EXTENT-AP", "Extent front to back", "Extent of the segment along the patient's y.", _PROCESSING),
+    "EXTENT_HF": ("F-EXTENT-HF", "Extent head to feet", "Extent of the segment along the patient's z.", _PROCESSING),
+    "MEAN_INTENSITY": ("F-MEAN", "Mean intensity", "Mean voxel value inside the segment.", _PROCESSING),
+    "SD_INTENSITY": ("F-SD", "Standard deviation of intensity", "Spread of voxel values in the segment.", _PROCESSING),
     "WRONG_MODALITY": ("F-MODALITY", "Wrong modality", "1 if the modality is not the pipeline's, else 0.", _OTHER),
     "WRONG_SEQUENCE": (
         "F-SEQUENCE", "Wrong pulse sequence", "1 if contrast or timing are not the pipeline's, else 0.", _OTHER),
@@ -82,8 +97,8 @@ _PRIVATE_FINDINGS: dict[str, tuple[str, str, str, QualityReason]] = {
         "F-MASK-PIXELS", "Segmentation instead of an image", "1 if the pixels are labels, else 0.", _OTHER),
     "FIELD_OF_VIEW": (
         "F-FIELD-OF-VIEW", "Field of view outside its range",
-        "1 if the imaged extent is too small or too large for the pipeline, else 0, or the extent.", _POSITIONING),
-    "THICK_SLICES": ("F-THICK-SLICES", "Thick slices", "Slice spacing, or 1 if it is too large, else 0.", _OTHER),
+        "1 if the imaged extent is too small or too large for the pipeline, else 0.", _POSITIONING),
+    "THICK_SLICES": ("F-THICK-SLICES", "Thick slices", "1 if slices are too thick for the pipeline, else 0.", _OTHER),
     "CONSTANT_IMAGE": ("F-CONSTANT", "Constant image", "1 if all pixels are equal, else 0.", _NO_IMAGE),
     "NOT_FINITE": ("F-NOT-FINITE", "Pixel values not finite", "1 if any pixel is not a number, else 0.", _SOFTWARE),
     "NO_VOLUME": ("F-NO-VOLUME", "No regular volume", "1 if the instances make no regular volume, else 0.", _NO_IMAGE),
@@ -92,7 +107,7 @@ _PRIVATE_FINDINGS: dict[str, tuple[str, str, str, QualityReason]] = {
     "UNDECODABLE_PIXELS": (
         "F-UNDECODABLE", "Undecodable pixels", "1 if the Pixel Data cannot be decoded, else 0.", _SOFTWARE),
     "SINGLE_SLICE": ("F-SINGLE-SLICE", "Single slice", "1 if the series has one slice only, else 0.", _NO_IMAGE),
-    "MISSING_SLICES": ("F-MISSING", "Missing slices", "1 if slices are missing, else 0, or their count.", _NO_IMAGE),
+    "MISSING_SLICES": ("F-MISSING", "Missing slices", "1 if slices are missing, else 0.", _NO_IMAGE),
     "DOUBLED_SLICES": ("F-DOUBLED", "Doubled slices", "1 if two slices share a position, else 0.", _SOFTWARE),
     "UNEVEN_SPACING": ("F-UNEVEN", "Uneven slice spacing", "1 if slice spacing varies, else 0.", _OTHER),
     "MIXED_ORIENTATION": ("F-MIXED-ORIENT", "Mixed orientations", "1 if slices are not parallel, else 0.", _OTHER),
@@ -105,6 +120,7 @@ _PRIVATE_FINDINGS: dict[str, tuple[str, str, str, QualityReason]] = {
     "EFC": ("F-EFC", "Entropy focus criterion", "Normalised Shannon entropy of intensities; MRIQC.", _ARTIFACT),
     "FBER": (
         "F-FBER", "Foreground-background energy ratio", "Mean energy in the head over that outside.", _ARTIFACT),
+    "SNR_AIR": ("F-SNR-AIR", "Signal to noise against air", "Tissue signal over the noise in air.", _ARTIFACT),
     "CNR": ("F-CNR", "Contrast to noise ratio", "Tissue contrast over the noise; MRIQC.", _ARTIFACT),
     "CJV": ("F-CJV", "Coefficient of joint variation", "Joint variation of two tissue classes; MRIQC.", _ARTIFACT),
     "QI1": ("F-QI1", "Artifact share of the background", "Share of background voxels with artifacts (QI1).", _ARTIFACT),
@@ -129,7 +145,7 @@ FINDING_CONCEPTS: dict[str, FindingConcept] = {
     "VOLUME": FindingConcept(_VOLUME, "Volume of the segment.", _PROCESSING),
     "SNR": FindingConcept(_SNR, "Signal to noise ratio; MRIQC.", _ARTIFACT),
 } | {
-    finding: FindingConcept(private(value, meaning), definition, reason)
+    finding: FindingConcept(private(value, meaning), definition, reason, is_rule=definition.startswith(_RULE))
     for finding, (value, meaning, definition, reason) in _PRIVATE_FINDINGS.items()
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dicom_sr.finding_codes import finding_title
+from dicom_sr.finding_codes import finding_concept, finding_title
 from dicom_sr.sr_findings import bounds_sentence
 from dicom_sr.verdict import AssessedFinding, Finding, Outcome, Reason, Verdict
 
@@ -24,6 +24,7 @@ LOOKS = {
     Outcome.NOT_ASSESSABLE: Look("NOT ASSESSABLE", "?", (120, 144, 180)),
     Outcome.REJECT: Look("REJECT", "✗", (222, 75, 60)),
 }
+_UNITS = {"[hnsf'U]": "HU"}
 INFORMATIVE = Look("", "·", (120, 126, 136))
 
 
@@ -36,7 +37,9 @@ def value_text(finding: Finding) -> str:
     """Return value, unit and interval of a finding, for instance ``0.71 (0.62-0.79)``."""
     if finding.value is None:
         return "not measurable"
-    unit = "" if finding.unit in ("1", "") else f" {finding.unit}"
+    if finding_concept(finding.code).is_rule and finding.value in (0.0, 1.0):
+        return "yes" if finding.value else "no"
+    unit = "" if finding.unit in ("1", "") else f" {_UNITS.get(finding.unit, finding.unit)}"
     text = f"{_short(finding.value)}{unit}"
     if finding.low is not None and finding.high is not None:
         between = "-" if finding.low >= 0 and finding.high >= 0 else " to "
@@ -46,7 +49,13 @@ def value_text(finding: Finding) -> str:
 
 def threshold_text(assessed: AssessedFinding) -> str:
     """Return the bounds of the criterion that judged a finding, empty where there is none."""
-    return "" if assessed.criterion is None else bounds_sentence(assessed.criterion)
+    if assessed.criterion is None:
+        return ""
+    if finding_concept(assessed.finding.code).is_rule and assessed.criterion.reject_above is not None:
+        return "reject if yes"
+    if finding_concept(assessed.finding.code).is_rule and assessed.criterion.review_above is not None:
+        return "review if yes"
+    return bounds_sentence(assessed.criterion)
 
 
 def reason_text(reason: Reason) -> str:
@@ -59,8 +68,13 @@ def reason_text(reason: Reason) -> str:
 
 
 def worst_first(verdict: Verdict) -> list[AssessedFinding]:
-    """Return the findings, worst outcome first, those that no criterion judged last; else in their order."""
-    return sorted(verdict.assessed, key=lambda a: -1 if a.outcome is None else a.outcome.severity, reverse=True)
+    """Return the findings, worst outcome first, those no criterion judged last; rules after measurements."""
+
+    def key(assessed: AssessedFinding) -> tuple[int, bool]:
+        severity = -1 if assessed.outcome is None else assessed.outcome.severity
+        return -severity, finding_concept(assessed.finding.code).is_rule
+
+    return sorted(verdict.assessed, key=key)
 
 
 def _short(value: float) -> str:

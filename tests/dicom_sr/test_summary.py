@@ -29,7 +29,7 @@ from dicom_sr.summary import MontageContent, montage, summary_sc, title_lines
 from dicom_sr.uids import derive_uid
 from dicom_sr.validate import check
 from dicom_sr.verdict import Criterion, Finding, Outcome, Reason, Verdict, decide
-from dicom_sr.verdict_look import LOOKS, reason_text, threshold_text, value_text
+from dicom_sr.verdict_look import LOOKS, reason_text, threshold_text, value_text, worst_first
 from dicom_sr.volume import Grid, Volume
 from tests.support import sr_tools
 from tests.support.qc_example import (
@@ -276,6 +276,17 @@ def test_values_and_thresholds_read_as_people_write_them() -> None:
     assert threshold_text(assessed) == "review above 5"
     assert value_text(replace(finding, value=None)) == "not measurable"
     assert value_text(Finding(stage="s", code="X", value=-0.5, low=-1.0, high=0.5)) == "-0.5 (-1 to 0.5)"
+
+
+def test_rules_read_as_yes_or_no_and_come_after_measurements() -> None:
+    findings = [Finding(stage="s", code="LOCALIZER", value=0.0), Finding(stage="s", code="EFC", value=0.4),
+                Finding(stage="s", code="PHANTOM", value=1.0), Finding(stage="s", code="SNR", value=3.0)]  # fmt: skip
+    criteria = [Criterion(code="LOCALIZER", reject_above=0.5), Criterion(code="PHANTOM", reject_above=0.5),
+                Criterion(code="EFC", review_above=0.7)]  # fmt: skip
+    shown = worst_first(decide(findings, criteria))
+    assert [a.finding.code for a in shown] == ["PHANTOM", "EFC", "LOCALIZER", "SNR"]
+    assert [value_text(a.finding) for a in shown] == ["yes", "0.4", "no", "3"]
+    assert [threshold_text(a) for a in shown] == ["reject if yes", "review above 0.7", "reject if yes", ""]
 
 
 def test_a_reason_names_finding_and_segment_once() -> None:
