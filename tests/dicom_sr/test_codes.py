@@ -12,6 +12,7 @@ from pydicom.sr._concepts_dict import concepts
 from dicom_sr import codes, finding_codes, segment_codes
 from dicom_sr.acquisition import SeriesDefect
 from dicom_sr.codes import Code
+from dicom_sr.scheme_page import scheme_page
 from dicom_sr.uids import is_valid_uid
 from dicom_sr.verdict import Outcome
 
@@ -107,3 +108,13 @@ def test_units_are_ucum_and_an_unknown_unit_is_its_own_meaning() -> None:
 def test_segment_codes_are_found_whatever_case_and_spaces_and_unknown_names_are_tissue() -> None:
     assert segment_codes.segment_codes(" Hippocampus  ANTERIOR").modifier == segment_codes.ANTERIOR
     assert segment_codes.segment_codes("something new").property_type == segment_codes.TISSUE
+
+
+def test_the_published_page_has_one_row_for_each_private_code() -> None:
+    page = scheme_page()
+    values = {c.value for c in _all_codes() if c.scheme == codes.PRIVATE_SCHEME}
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    assert {row.split("`")[1] for row in rows} == values
+    assert len(rows) == len(values)
+    assert all(row.replace("\\|", "").count("|") == 4 for row in rows)
+    assert codes.PRIVATE_SCHEME_UID in page
