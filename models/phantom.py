@@ -119,7 +119,7 @@ def _surroundings(place: tuple[Field, Field, Field], body: _Body) -> Field:
     amygdala = _ellipsoid(place, (20, 7, 13), (7.5, 8.5, 9))
     tissue = _paint(tissue, amygdala * 4, _GREY + 0.04)
     medial = -(x - 9.5 + 0.12 * (y - 20))
-    cistern = np.minimum(np.minimum(medial, 5.5 + np.sin(z / 3.0) - medial), 8 - np.abs(z - floor - 1))
+    cistern = np.minimum(np.minimum(medial - 2.5, 7.5 + np.sin(z / 3.0) - medial), 7 - np.abs(z - floor - 2))
     tissue = _paint(tissue, cistern, _CSF)
     stem = _ellipsoid(place, (20, 33, 0), (15, 17, 8.5))
     tissue = _paint(tissue, stem * 5, _WHITE - 0.04)
