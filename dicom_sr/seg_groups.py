@@ -26,9 +26,10 @@ _POSITION = 0x00200032
 _ORIENTATION = 0x00200037
 _SPACING = 0x00280030
 _SEGMENT_NUMBER = 0x0062000B
+_SOP_CLASS = 0x00081150
 _SOP_INSTANCE = 0x00081155
 _FRAME_NUMBER = 0x00081160
-_LEAVES = frozenset({_POSITION, _ORIENTATION, _SPACING, _SEGMENT_NUMBER, _SOP_INSTANCE, _FRAME_NUMBER})
+_LEAVES = frozenset({_POSITION, _ORIENTATION, _SPACING, _SEGMENT_NUMBER, _SOP_CLASS, _SOP_INSTANCE, _FRAME_NUMBER})
 #: Plane Position, Plane Orientation, Pixel Measures, Segment Identification, Derivation Image, Source Image Sequence.
 _SEQUENCES = frozenset({0x00209113, 0x00209116, 0x00289110, 0x0062000A, 0x00089124, 0x00082112})
 
@@ -53,6 +54,8 @@ class FrameTable:
         Referenced Segment Number; -1 when absent, as in every label map.
     sources : tuple of tuple of SourceReference
         Source images of each frame.
+    names_source_classes : bool
+        Whether source images are cited with their SOP Class, as the standard asks and cornerstone adapters do not.
     """
 
     positions: Floats
@@ -60,6 +63,7 @@ class FrameTable:
     spacings: Floats
     segment_numbers: npt.NDArray[np.int64]
     sources: tuple[tuple[SourceReference, ...], ...]
+    names_source_classes: bool
 
     @property
     def count(self) -> int:
@@ -102,40 +106,48 @@ def read_frame_table(dataset: Dataset) -> FrameTable:
         spacings=np.array([groups.spacing for groups in per_frame], np.float64),
         segment_numbers=np.array([groups.segment_number for groups in per_frame], np.int64),
         sources=tuple(groups.sources for groups in per_frame),
+        names_source_classes=all(groups.names_classes for groups in per_frame),
     )
 
 
 class _Groups:
     """The groups of one frame while they are collected; starts from the shared ones, which its own replace."""
 
-    __slots__ = ("orientation", "position", "segment_number", "sources", "spacing")
+    __slots__ = ("names_classes", "orientation", "position", "segment_number", "sources", "spacing")
 
     def __init__(self, shared: _Groups | None = None) -> None:
         self.position: tuple[float, ...] = shared.position if shared else _absent(3)
         self.orientation: tuple[float, ...] = shared.orientation if shared else _absent(6)
         self.spacing: tuple[float, ...] = shared.spacing if shared else _absent(2)
         self.segment_number: int = shared.segment_number if shared else -1
+        self.names_classes: bool = shared.names_classes if shared else True
         self.sources: tuple[SourceReference, ...] = shared.sources if shared else ()
 
     def take(self, found: list[tuple[int, bytes]]) -> None:
         """Take the values collected from one item."""
-        sources: list[SourceReference] = []
         for tag, value in found:
-            if tag == _SOP_INSTANCE:
-                sources.append((value.decode("ascii", "replace").strip(" \0"), ()))
-            elif tag == _FRAME_NUMBER:
-                if sources:
-                    sources[-1] = (sources[-1][0], _integers(value))
-            elif tag == _POSITION:
+            if tag == _POSITION:
                 self.position = _floats(value, 3)
             elif tag == _ORIENTATION:
                 self.orientation = _floats(value, 6)
             elif tag == _SPACING:
                 self.spacing = _floats(value, 2)
-            elif len(value) == 2:
+            elif tag == _SEGMENT_NUMBER and len(value) == 2:
                 self.segment_number = struct.unpack("<H", value)[0]
+        sources = _sources(found)
         if sources:
-            self.sources = tuple(sources)
+            self.sources = sources
+            self.names_classes = sum(tag == _SOP_CLASS for tag, _ in found) == len(sources)
+
+
+def _sources(found: list[tuple[int, bytes]]) -> tuple[SourceReference, ...]:
+    sources: list[SourceReference] = []
+    for tag, value in found:
+        if tag == _SOP_INSTANCE:
+            sources.append((value.decode("ascii", "replace").strip(" \0"), ()))
+        elif tag == _FRAME_NUMBER and sources:
+            sources[-1] = (sources[-1][0], _integers(value))
+    return tuple(sources)
 
 
 def _items(dataset: Dataset, tag: int) -> list[list[tuple[int, bytes]]]:

@@ -34,8 +34,6 @@ from dicom_sr.seg_kind import SegKind
 
 #: Deflated Image Frame Compression (PS3.5 A.4.12); pydicom 3.0.2 has no name for it.
 DEFLATED_IMAGE_FRAME = "1.2.840.10008.1.2.8.1"
-#: Implementation Class UID of dcmjs, under which cornerstone adapters and OHIF write.
-DCMJS_IMPLEMENTATION = "2.25.270695996825855179949881587723571202391"
 #: Voxels decoded from one object at most: 15,000 native frames of 512 x 512, fewer of the slower encodings.
 MAX_NATIVE_VOXELS = 4_000_000_000
 MAX_COMPRESSED_VOXELS = 600_000_000
@@ -189,12 +187,18 @@ def _settle_packing(packed: npt.NDArray[np.uint8], header: SegHeader, *, count: 
         return pixels
     if _unpack(packed, count * pixels, (1, len(packed) * 8 - count * pixels)).any():
         return frame_bits
-    if header.implementation_class_uid.startswith(DCMJS_IMPLEMENTATION):
+    if _may_pad(header):
         raise UnreadableSeg(
             UnreadableReason.AMBIGUOUS_PACKING,
             "the frames may or may not be padded to whole bytes, and their writer is known to do both",
         )
     return pixels
+
+
+def _may_pad(header: SegHeader) -> bool:
+    """Whether the object looks like one of cornerstone adapters, which pad; file meta names but the last receiver."""
+    anonymous = header.manufacturer.casefold() in ("", "unspecified")
+    return anonymous or not header.frames.names_source_classes
 
 
 def _unpack(packed: npt.NDArray[np.uint8], start: int, shape: tuple[int, int]) -> Frame:

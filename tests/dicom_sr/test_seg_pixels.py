@@ -24,12 +24,12 @@ from dicom_sr import seg_codecs
 from dicom_sr.seg_block import crop, crop_bits
 from dicom_sr.seg_header import read_seg_header
 from dicom_sr.seg_kind import SegKind
-from dicom_sr.seg_pixels import DCMJS_IMPLEMENTATION, DEFLATED_IMAGE_FRAME, open_pixels
+from dicom_sr.seg_pixels import DEFLATED_IMAGE_FRAME, open_pixels
 from dicom_sr.seg_read import SegWarningCode, UnreadableReason, UnreadableSeg, open_seg, parse_seg, read_seg
 from dicom_sr.series import read_series
 from dicom_sr.source import SourceSeries
 from tests.support.make_series import make_mr_series
-from tests.support.seg_writers import Frame, Writer, declare, file_bytes, frames_of, read_foreign, write_foreign
+from tests.support.seg_writers import SLICER, Frame, Writer, declare, file_bytes, frames_of, read_foreign, write_foreign
 from tests.support.shared import shared_data
 
 #: 1155 pixels a frame: no multiple of 8, so bits of two frames share a byte.
@@ -104,7 +104,7 @@ def test_both_packings_are_told_apart_or_refused_but_never_misread(
     written = [Frame(plane=z, pixels=frames[z], number=1) for z in range(count)]
     reasons: set[UnreadableReason] = set()
     for pad in (False, True):
-        writer = Writer(pad_frames=pad, implementation=DCMJS_IMPLEMENTATION + ".2.0.0")
+        writer = Writer(pad_frames=pad)
         try:
             content = read_foreign(source, declared, written, writer)
         except UnreadableSeg as refused:
@@ -127,12 +127,14 @@ def test_a_writer_that_keeps_the_standard_is_read_by_the_standard_where_lengths_
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     source = small_series(tmp_path_factory, (2, 3, 3))
-    ones = np.zeros((3, 3), np.uint8)
-    ones[2, 0] = 1
-    frames = [Frame(plane=0, pixels=ones, number=1), Frame(plane=1, pixels=ones, number=1)]
-    content = read_foreign(source, declare("A"), frames, Writer())
-    assert content.mask(1)[:, 2, 0].all()
-    assert int(content.mask(1).sum()) == 2
+    corner = np.zeros((3, 3), np.uint8)
+    corner[2, 2] = 1
+    frames = [Frame(plane=0, pixels=corner[::-1], number=1), Frame(plane=1, pixels=corner, number=1)]
+    content = read_foreign(source, declare("A"), frames, SLICER)
+    np.testing.assert_array_equal(content.mask(1), np.stack([corner[::-1], corner]).astype(bool))
+    with pytest.raises(UnreadableSeg) as refused:
+        read_foreign(source, declare("A"), frames, Writer())
+    assert refused.value.reason is UnreadableReason.AMBIGUOUS_PACKING
 
 
 @pytest.mark.parametrize("length", [-1, 2, -2, 40])

@@ -51,6 +51,28 @@ def test_a_flip_is_suspected_by_name(flip: tuple[slice, ...], kind: Displacement
     assert suspicion.dice < 0.9
 
 
+def test_a_flip_is_suspected_on_a_mask_so_nearly_symmetric_that_dice_does_not_move() -> None:
+    before = np.zeros(SHAPE, bool)
+    before[1:11, 2:22, 2:26] = True
+    before[1, 5:9, 5:10] = False
+    found = suspicions(before, before[::-1])
+    assert kinds(found) == {Displacement.SLICES_REVERSED}
+    assert found[0].dice > 0.98
+
+
+def test_a_shift_is_suspected_on_a_mask_so_large_that_dice_does_not_move() -> None:
+    before = np.zeros(SHAPE, bool)
+    before[1:11, 2:22, 2:24] = True
+    before[1, 5:9, 5:10] = False
+    assert kinds(suspicions(before, np.roll(before, 1, axis=2))) == {Displacement.SHIFTED}
+
+
+def test_making_a_one_sided_mask_symmetric_is_an_edit_and_no_flip() -> None:
+    before = hook()
+    both = before | before[:, :, ::-1]
+    assert suspicions(before, both) == ()
+
+
 def test_a_flip_of_an_edited_mask_is_suspected_too() -> None:
     edited = hook()
     edited[2, 4:9, 20:25] = True
@@ -75,7 +97,7 @@ def test_an_untouched_mask_a_stroke_and_an_erasure_are_not_suspected() -> None:
         assert suspicions(hook(), edited) == ()
 
 
-def test_a_large_mask_is_sampled_and_still_seen() -> None:
+def test_a_large_mask_is_seen_too() -> None:
     before = np.zeros((40, 100, 100), bool)
     before[2:30, 5:95, 5:95] = True
     grid = Grid(shape=before.shape, affine=AXIAL)

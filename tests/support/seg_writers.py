@@ -26,7 +26,7 @@ from pydicom.uid import (
 from pydicom.valuerep import format_number_as_ds
 
 from dicom_sr.seg_kind import LABEL_MAP_SEGMENTATION_STORAGE, SEGMENTATION_STORAGE, SegKind
-from dicom_sr.seg_pixels import DCMJS_IMPLEMENTATION, DEFLATED_IMAGE_FRAME
+from dicom_sr.seg_pixels import DEFLATED_IMAGE_FRAME
 from dicom_sr.seg_read import SegContent, parse_seg, read_seg
 from dicom_sr.source import SourceSeries
 from dicom_sr.uids import derive_uid
@@ -34,6 +34,8 @@ from dicom_sr.uids import derive_uid
 Pixels = npt.NDArray[Any]
 Masks = Mapping[int, npt.NDArray[np.bool_]]
 
+#: Implementation Class UID under which OHIF writes.
+OHIF_IMPLEMENTATION = "2.25.270695996825855179949881587723571202391.2.0.0"
 TISSUE = ("T-D0050", "SRT", "Tissue")
 BRAIN = ("12738006", "SCT", "Brain")
 
@@ -75,6 +77,8 @@ class Writer:
         Pads each BINARY frame to whole bytes, as cornerstone adapters do.
     spacing, orientation, cites_sources : bool
         Whether Pixel Spacing, Plane Orientation and Derivation Image are written.
+    source_classes : bool
+        Whether source images are cited with their SOP Class.
     orientation_per_frame, undefined_lengths : bool
         Plane Orientation in every frame too; sequences of undefined length, as dcmjs does both.
     flips : str
@@ -93,6 +97,7 @@ class Writer:
     orientation_per_frame: bool = False
     undefined_lengths: bool = False
     flips: str = ""
+    source_classes: bool = False
     manufacturer: str = "Unspecified"
     implementation: str = ""
     attributes: Mapping[str, Any] = field(default_factory=dict)
@@ -103,20 +108,24 @@ OHIF_LABELMAP = Writer(
     syntax=RLELossless,
     orientation_per_frame=True,
     undefined_lengths=True,
-    implementation=DCMJS_IMPLEMENTATION + ".2.0.0",
+    implementation=OHIF_IMPLEMENTATION,
     attributes={"SpecificCharacterSet": "ISO_IR 192", "SeriesDescription": "Research Derived series"},
 )
 OHIF_BITMAP = Writer(
     pad_frames=True,
     orientation_per_frame=True,
     undefined_lengths=True,
-    implementation=DCMJS_IMPLEMENTATION + ".2.0.0",
+    implementation=OHIF_IMPLEMENTATION,
 )
 SLICER = Writer(
-    manufacturer="QIICR", attributes={"ManufacturerModelName": "https://github.com/QIICR/QuantitativeReporting.git"}
+    source_classes=True,
+    manufacturer="QIICR",
+    attributes={"ManufacturerModelName": "https://github.com/QIICR/QuantitativeReporting.git"},
 )
 MITK = Writer(
-    manufacturer="MITK", attributes={"ManufacturerModelName": "MITK Workbench", "SoftwareVersions": "2025.08"}
+    source_classes=True,
+    manufacturer="MITK",
+    attributes={"ManufacturerModelName": "MITK Workbench", "SoftwareVersions": "2025.08"},
 )
 
 
@@ -271,16 +280,19 @@ def _set_groups(ds: Dataset, source: SourceSeries, frames: Sequence[Frame], writ
             identified.ReferencedSegmentNumber = frame.number
             group.SegmentIdentificationSequence = [identified]
         if writer.cites_sources:
-            group.DerivationImageSequence = [_derivation(source, frame.plane if frame.cites is None else frame.cites)]
+            cited = frame.plane if frame.cites is None else frame.cites
+            group.DerivationImageSequence = [_derivation(source, cited, named=writer.source_classes)]
         groups.append(group)
     ds.PerFrameFunctionalGroupsSequence = groups
     if writer.undefined_lengths:
         _make_undefined(ds)
 
 
-def _derivation(source: SourceSeries, plane: int) -> Dataset:
+def _derivation(source: SourceSeries, plane: int, *, named: bool) -> Dataset:
     wanted = source.slices[plane]
     image = Dataset()
+    if named:
+        image.ReferencedSOPClassUID = wanted.sop_class_uid
     image.ReferencedSOPInstanceUID = wanted.sop_instance_uid
     image.ReferencedFrameNumber = wanted.frame_number or 1
     derivation = Dataset()
