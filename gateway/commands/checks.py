@@ -37,7 +37,9 @@ class CheckResult:
     code: ExitCode = ExitCode.FAILED
 
 
-def run_checks(config_file: Path | None, data: Path | None, *, peers: bool) -> tuple[CheckResult, ...]:
+def run_checks(
+    config_file: Path | None, data: Path | None, *, peers: bool, study: Path | None = None
+) -> tuple[CheckResult, ...]:
     """Run every check that makes sense.
 
     Parameters
@@ -48,6 +50,8 @@ def run_checks(config_file: Path | None, data: Path | None, *, peers: bool) -> t
         Data folder in place of the configuration's.
     peers : bool
         Whether to call destinations, senders that are asked for counts, and followed Orthancs.
+    study : Path, optional
+        Folder with DICOM files: say which pipeline would take each series, or why none.
     """
     from gateway.config_file import default_config, load
 
@@ -70,6 +74,8 @@ def run_checks(config_file: Path | None, data: Path | None, *, peers: bool) -> t
         results += _destinations(config)
         results += _callers(config)
         results += _followed(config)
+    if study is not None:
+        results += _study(config, study)
     return tuple(results)
 
 
@@ -194,6 +200,32 @@ def _followed(config: Config) -> Iterator[CheckResult]:
     for followed in config.follow:
         login = _credentials(followed.username, followed.password_file)
         yield _http_peer(f"follow {followed.name}", f"{followed.url.rstrip('/')}/system", login)
+
+
+def _study(config: Config, folder: Path) -> Iterator[CheckResult]:
+    from dicom_sr.errors import DicomObjectError
+    from dicom_sr.series import read_series
+    from gateway.commands.sending import find_parcels
+    from gateway.domain.pipeline import match
+
+    series: dict[str, list[Path]] = {}
+    for parcel in find_parcels([folder]):
+        series.setdefault(parcel.series_instance_uid, []).append(parcel.path)
+    if not series:
+        yield _failed("study", f"no DICOM file found in {folder}")
+    for number, files in enumerate(series.values(), 1):
+        name = f"series {number} ({len(files)} files)"
+        try:
+            acquisition = read_series(files).acquisition
+        except DicomObjectError as error:
+            yield _failed(name, error.detail)
+            continue
+        refusals = [match(p.to_domain(), acquisition, called_aet=config.node.ae_title) for p in config.pipelines]
+        taken = [p.name for p, refusal in zip(config.pipelines, refusals, strict=True) if refusal is None]
+        why = "; ".join(f"{refusal.pipeline}: {refusal.reason}" for refusal in refusals if refusal)
+        defects = ", ".join(acquisition.defects)
+        detail = f"taken by {', '.join(taken)}" if taken else f"taken by no pipeline ({why or 'there is none'})"
+        yield (_good if taken else _note)(name, detail + (f"; defects: {defects}" if defects else ""))
 
 
 def _dicom_peer(name: str, destination: Destination, *, calling: str) -> CheckResult:

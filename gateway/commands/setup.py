@@ -40,6 +40,10 @@ def check(
     config: ConfigFile = None,
     data: DataFolder = None,
     no_peers: Annotated[bool, typer.Option("--no-peers", help="Do not call any peer.")] = False,
+    study: Annotated[
+        Path | None,
+        typer.Option(help="Also say what would happen to the study in this folder.", exists=True, file_okay=False),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Test the configuration, the machine and every peer.
@@ -48,7 +52,7 @@ def check(
     """
     from gateway.commands.checks import Outcome, run_checks
 
-    results = run_checks(config, data, peers=not no_peers)
+    results = run_checks(config, data, peers=not no_peers, study=study)
     if as_json:
         print_json([{"check": r.name, "outcome": r.outcome, "detail": r.detail, "code": r.code} for r in results])
     else:
