@@ -80,14 +80,32 @@ def read_instance(file: Path, *, stop_before_pixels: bool = False) -> Dataset:
 
 
 def _plane(instance: Dataset, frame_number: int | None, matrix: tuple[int, ...]) -> npt.NDArray[np.float32]:
-    stored = _decoded(instance, (frame_number or 1) - 1)
+    stored = decode_frame(instance, (frame_number or 1) - 1)
     if stored.shape != matrix:
         raise UndecodablePixels(f"an instance decodes to {stored.shape}, its header says {matrix}")
     return _rescaled(instance, frame_number, stored)
 
 
-def _decoded(instance: Dataset, index: int) -> npt.NDArray[np.generic]:
-    """Decode one frame by the first decoder that can; gdcm last, because it ends the process on some broken frames."""
+def decode_frame(instance: Dataset, index: int) -> npt.NDArray[np.generic]:
+    """Decode one frame by the first decoder that can; gdcm last, because it can end the process instead of raising.
+
+    Parameters
+    ----------
+    instance : pydicom.Dataset
+        Image with Pixel Data and file meta information.
+    index : int
+        0-based frame.
+
+    Returns
+    -------
+    numpy.ndarray
+        Stored values, (y, x), or (y, x, sample) for colour.
+
+    Raises
+    ------
+    UndecodablePixels
+        If no decoder knows the transfer syntax, or pixels are absent, truncated or damaged.
+    """
     try:
         decoder = get_decoder(instance.file_meta.TransferSyntaxUID)
     except (AttributeError, NotImplementedError) as error:
