@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from sqlmodel import SQLModel
 
 from dicom_sr.volume import Volume
 from gateway.config import Config
@@ -26,12 +29,17 @@ from gateway.web.services import NodeFacts, Services
 from tests.support.seed import NOW, Seed, make_volume
 
 
+def _ignore(received: Received) -> None:
+    """Do nothing, as an engine that is too busy."""
+
+
 @dataclass(kw_only=True)
 class Bench:
     """A web application and what it stands on.
 
     `new` collects what the receiver announced; `facts` and `not_ready` are what the node says of itself;
-    `edited` is the case that was edited, where there is one.
+    `edited` is the case that was edited, where there is one; `react` plays the engine that
+    looks at what was received.
     """
 
     folder: Path
@@ -40,6 +48,7 @@ class Bench:
     facts: NodeFacts = field(default_factory=NodeFacts)
     not_ready: tuple[str, ...] = ()
     edited: str = ""
+    react: Callable[[Received], None] = _ignore
     now: datetime = NOW
 
     def __post_init__(self) -> None:
@@ -54,7 +63,7 @@ class Bench:
             version="0.1.0",
             scratch=self.folder / "scratch",
             pictures=Pictures(self.database, self.blobs, _load_volume, PictureCache(self.folder / "pictures")),
-            receiver=Receiver(self.database, self.blobs, self.clock, 0, self.new.append),
+            receiver=Receiver(self.database, self.blobs, self.clock, 0, self._on_new),
             decide=self._decide,
             resolve_hold=self._resolve_hold,
             retry_delivery=self._retry_delivery,
@@ -74,8 +83,11 @@ class Bench:
 
     def client(self, **headers: str) -> TestClient:
         """A client on this machine."""
+        return self._client_of(self.app, headers)
+
+    def _client_of(self, app: FastAPI, headers: dict[str, str]) -> TestClient:
         return TestClient(
-            self.app,
+            app,
             base_url="http://127.0.0.1:8080",
             client=("127.0.0.1", 50000),
             headers=headers,
@@ -83,9 +95,23 @@ class Bench:
             follow_redirects=False,
         )
 
+    def with_config(self, config: Config) -> TestClient:
+        """A client of the same gateway under another configuration."""
+        app = create_app(replace(self.services, config=config))
+        return self._client_of(app, {})
+
+    def write(self, *rows: SQLModel) -> None:
+        """Add rows as another service would."""
+        with self.database.write() as session:
+            session.add_all(rows)
+
     def close(self) -> None:
         """Give the database back."""
         self.database.close()
+
+    def _on_new(self, received: Received) -> None:
+        self.new.append(received)
+        self.react(received)
 
     def _decide(self, *, case_id: str, decision: QcStatus, comment: str, actor: str, at: datetime) -> None:
         with self.database.write() as session:

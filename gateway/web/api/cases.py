@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, BinaryIO
 
@@ -134,7 +135,7 @@ async def receive_edit(services: Services, caller: Identity, case_id: str, reque
         If the file is no segmentation object.
     """
     await run_in_threadpool(case_record.require_case, services.database, case_id)
-    async with spooled(services, await _body(request)) as path:
+    async with _body(request) as chunks, spooled(services, chunks) as path:
         header = await run_in_threadpool(peek, path)
         if header.sop_class_uid not in SEGMENTATION_CLASSES:
             raise UnacceptableInstance("this is not a DICOM segmentation object", code="NOT_A_SEGMENTATION")
@@ -191,18 +192,20 @@ def _chunks(file: BinaryIO) -> Iterator[bytes]:
             yield chunk
 
 
-async def _body(request: Request) -> AsyncIterator[bytes]:
-    """Return the bytes of the one file of a request, raw or as a form's file."""
+@asynccontextmanager
+async def _body(request: Request) -> AsyncIterator[AsyncIterator[bytes]]:
+    """Yield the bytes of the one file of a request, raw or as a form's file."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in ("application/dicom", "application/octet-stream", ""):
-        return request.stream()
+        yield request.stream()
+        return
     if kind != "multipart/form-data":
         raise UnsupportedMedia("send application/dicom, or multipart/form-data with one file")
-    form = await request.form(max_files=1)
-    files = [value for value in form.values() if isinstance(value, UploadFile)]
-    if not files:
-        raise BadRequest("the form holds no file")
-    return _read(files[0])
+    async with request.form(max_files=1) as form:
+        files = [value for value in form.values() if isinstance(value, UploadFile)]
+        if not files:
+            raise BadRequest("the form holds no file")
+        yield _read(files[0])
 
 
 async def _read(file: UploadFile) -> AsyncIterator[bytes]:

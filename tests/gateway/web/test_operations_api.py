@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from sqlmodel import select
+
+from gateway.store.tables import AuditEvent
+from tests.support.web_gateway import Bench
+
+
+def test_deliveries_are_filtered_by_state_and_case(busy: Bench) -> None:
+    client = busy.client()
+    dead = client.get("/api/v1/deliveries?state=DEAD").json()
+    assert len(dead) == 5
+    assert {row["last_failure"] for row in dead} == {"PACS1 at 10.0.4.7:104 does not answer"}
+    assert len(client.get("/api/v1/deliveries", params={"case_id": busy.edited}).json()) == 9
+    assert client.get("/api/v1/deliveries?destination=nowhere").json() == []
+
+
+def test_a_dead_delivery_can_be_sent_again_and_a_delivered_one_not(bench: Bench) -> None:
+    case = bench.seed.case(bench.seed.study(1))
+    bench.seed.iteration(case, delivered="DEAD")
+    dead = bench.client().get("/api/v1/deliveries?state=DEAD").json()[0]
+    answer = bench.client().post(f"/api/v1/deliveries/{dead['id']}/retry").json()
+    assert (answer["state"], answer["attempts"]) == ("PENDING", 0)
+    other = bench.seed.case(bench.seed.study(2))
+    bench.seed.iteration(other)
+    delivered = bench.client().get("/api/v1/deliveries?state=DELIVERED").json()[0]
+    assert bench.client().post(f"/api/v1/deliveries/{delivered['id']}/retry").status_code == 409
+    assert bench.client().post("/api/v1/deliveries/9999/retry").status_code == 404
+
+
+def test_the_audit_trail_is_paged_from_newest_to_oldest(busy: Bench) -> None:
+    client = busy.client()
+    first = client.get("/api/v1/audit?limit=3").json()
+    second = client.get(f"/api/v1/audit?limit=3&before={first[-1]['id']}").json()
+    ids = [event["id"] for event in first + second]
+    assert ids == sorted(ids, reverse=True)
+    assert len(set(ids)) == 6
+
+
+def test_the_audit_trail_of_one_case_and_action(busy: Bench) -> None:
+    events = busy.client().get("/api/v1/audit", params={"case_id": busy.edited, "action": "EDIT_ACCEPTED"}).json()
+    assert [event["actor"] for event in events] == ["DR_HOLM"]
+
+
+def test_a_whole_chain_is_verified_and_a_changed_row_is_found(bench: Bench) -> None:
+    for number in range(5):
+        bench.seed.audit("TESTED", number=number)
+    assert bench.client().get("/api/v1/audit/verify").json()["whole"] is True
+    with bench.database.write() as session:
+        third = session.exec(select(AuditEvent).where(AuditEvent.id == 3)).one()
+        third.actor = "somebody else"
+        session.add(third)
+    check = bench.client().get("/api/v1/audit/verify").json()
+    assert (check["whole"], check["first_broken"], check["events"]) == (False, 3, 5)
