@@ -81,6 +81,7 @@ def copy_patient_study_trial(source: Dataset, ds: Dataset) -> None:
         _copy(source, ds, keyword, legal_only=keyword not in IDENTIFYING_ATTRIBUTES)
     for keyword in _TYPE_2:
         _ensure(ds, keyword)
+    _say_how_identity_was_removed(ds)
     if "ClinicalTrialSponsorName" in ds:
         for keyword in _TRIAL_SUBJECT_TYPE_2:
             _ensure(ds, keyword)
@@ -120,6 +121,16 @@ def _transcribed(item: Dataset, *, legal_only: bool) -> Dataset:
         if keyword:
             _copy(item, copied, keyword, legal_only=legal_only)
     return copied
+
+
+def _say_how_identity_was_removed(ds: Dataset) -> None:
+    """Make up for a source that was de-identified without a method: one is required (Type 1C)."""
+    if ds.get("DeidentificationMethod"):
+        return
+    if ds.get("PatientIdentityRemoved") == "YES" and not ds.get("DeidentificationMethodCodeSequence"):
+        ds.DeidentificationMethod = "not stated by the source"
+    elif "DeidentificationMethod" in ds:
+        del ds.DeidentificationMethod
 
 
 def _ensure(ds: Dataset, keyword: str) -> None:

@@ -213,3 +213,11 @@ def test_a_value_that_cannot_be_written_is_left_out_without_a_warning_that_quote
     copy_patient_study_trial(source, ds)
     assert "PatientWeight" not in ds
     assert ds.PatientID == "7"
+
+
+@pytest.mark.parametrize(("removed", "expected"), [("YES", "not stated by the source"), ("NO", None), (None, None)])
+def test_an_empty_method_of_deidentification_is_not_passed_on(removed: str | None, expected: str | None) -> None:
+    source, ds = Dataset(), Dataset()
+    source.PatientIdentityRemoved, source.DeidentificationMethod = removed, None
+    copy_patient_study_trial(source, ds)
+    assert ds.get("DeidentificationMethod") == expected
