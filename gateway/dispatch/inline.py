@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -41,14 +42,17 @@ class StageHost:
     ----------
     hello : dict
         First message: configuration, data folder, version.
+    threads : int
+        CPU threads of numerical libraries; 0 leaves them their own choice.
     """
 
-    def __init__(self, hello: dict[str, object]) -> None:
+    def __init__(self, hello: dict[str, object], *, threads: int = 0) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "gateway.dispatch.stage_host"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            env=_environment(threads),
         )
         self._send(hello)
 
@@ -194,10 +198,16 @@ class InlineDispatcher:
 
     def _live_host(self) -> StageHost:
         if self._host is None or not self._host.is_alive:
-            self._host = StageHost(self._hello)
+            self._host = StageHost(self._hello, threads=self._env.config.dispatch.threads)
             self._host.wait_ready()
             log.info("stage host ready", pid=self._host.pid)
         return self._host
+
+
+def _environment(threads: int) -> dict[str, str]:
+    """Return the environment of the host; numerical libraries read their thread count when they load."""
+    chosen = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)} if threads else {}
+    return {**os.environ, **chosen}
 
 
 def _described(code: int) -> str:

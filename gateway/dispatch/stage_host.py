@@ -6,6 +6,7 @@ CUDA error ends this process and not the DICOM node; when the node dies, this pr
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -32,16 +33,15 @@ def main() -> int:
     logs.configure()
     config = Config.model_validate_json(hello["config"])
     env = build_environment(config, Path(hello["data"]), version=str(hello["version"]))
-    import torch
-
     from gateway.services.run_stage import StageRunner
 
-    torch.set_num_threads(config.dispatch.threads or os.cpu_count() or 1)
     runner = StageRunner(env, device=config.dispatch.device)
-    _answer(channel, {"ready": True, "pid": os.getpid()})
-    for line in sys.stdin:
-        message = json.loads(line)
-        _answer(channel, {"run": message["run"], "outcome": runner.run(int(message["run"]))})
+    # Without its reader, the parent, this process has nothing more to do: what it worked on runs again elsewhere.
+    with contextlib.suppress(BrokenPipeError):
+        _answer(channel, {"ready": True, "pid": os.getpid()})
+        for line in sys.stdin:
+            message = json.loads(line)
+            _answer(channel, {"run": message["run"], "outcome": runner.run(int(message["run"]))})
     return 0
 
 
