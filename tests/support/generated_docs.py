@@ -50,7 +50,7 @@ def generators() -> Mapping[str, Callable[[], str]]:
         "decisions": _decisions,
         "transfer-syntaxes": _transfer_syntaxes,
         "storage-classes": _storage_classes,
-        "private-codes": _private_codes,
+        "coding-scheme": _coding_scheme,
         "dicomweb-routes": _dicomweb_routes,
     }
 
@@ -150,15 +150,10 @@ def _storage_classes() -> str:
     return _table(("SOP class", "UID"), sorted((name(uid), uid) for uid in STORAGE_CLASSES))
 
 
-def _private_codes() -> str:
-    from dicom_sr.codes import PRIVATE_SCHEME, REPORT_CONCEPTS
-    from dicom_sr.finding_codes import FINDING_CONCEPTS
+def _coding_scheme() -> str:
+    from dicom_sr.scheme_page import scheme_page
 
-    rows = {concept.code.value: (concept.code.meaning, concept.definition) for concept in REPORT_CONCEPTS}
-    for concept in FINDING_CONCEPTS.values():
-        if concept.code.scheme == PRIVATE_SCHEME:
-            rows.setdefault(concept.code.value, (concept.code.meaning, concept.definition))
-    return _table(("code", "meaning", "definition"), [(f"`{value}`", *rest) for value, rest in sorted(rows.items())])
+    return scheme_page()
 
 
 def _dicomweb_routes() -> str:
