@@ -18,7 +18,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import IntegrityError
 
-from gateway.domain.errors import GatewayError, StorageFull, StorageUnavailable, UnacceptableInstance
+from gateway.domain.errors import GatewayError, NotFound, StorageFull, StorageUnavailable, UnacceptableInstance
 from gateway.domain.instance import InstanceKind
 from gateway.services.arrival import Arrival, Door, KeptBlob, Outcome, Received
 from gateway.services.part10 import file_layout, file_meta
@@ -42,6 +42,7 @@ __all__ = ["Arrival", "Door", "IncomingInstance", "InstanceKind", "Outcome", "Re
 _MB = 1_000_000
 #: Attempts to record an instance when somebody else records the same one at the same moment.
 _ATTEMPTS = 5
+_REMEMBERED_SERIES = 10_000
 
 
 class Receiver:
@@ -78,6 +79,7 @@ class Receiver:
         self._maximum_object = maximum_object_mb * _MB
         self._on_new = on_new
         self._claims = _Claims()
+        self._series = _RecentSeries()
 
     def require_room(self) -> None:
         """Refuse before anything is accepted.
@@ -181,61 +183,63 @@ class Receiver:
     def keep(self, arrival: Arrival, header: ReceivedHeader, syntax: str, incoming: Incoming) -> Received:
         """Make a checked file durable and record it; only `IncomingInstance` calls this."""
         with self._claims.of(incoming.sha256):
-            for _ in range(_ATTEMPTS):
-                with self._database.read() as session:
-                    known = known_version(session, header.sop_instance_uid)
-                if known is None:
-                    received = self._keep_new(arrival, header, syntax, incoming)
-                elif self._is_same(known, incoming):
-                    received = self._keep_repeat(arrival, header, known, incoming)
-                else:
-                    received = self._keep_conflict(arrival, header, syntax, incoming)
-                if received is not None:
-                    return received
-        raise StorageUnavailable("others kept recording the same instance at the same moment: send it again")
-
-    def _keep_new(self, arrival: Arrival, header: ReceivedHeader, syntax: str, incoming: Incoming) -> Received | None:
-        """Record a UID never seen; None if it was seen after all."""
-        blob = KeptBlob(size=incoming.size, sha256=incoming.commit(), transfer_syntax_uid=syntax)
-        try:
-            with self._database.write() as session:
-                if known_version(session, header.sop_instance_uid) is not None:
-                    return None
-                record_new(session, arrival, header, blob, at=self._clock())
-        except IntegrityError:
-            return None
-        except GatewayError:
-            self._forget(blob.sha256)
-            raise
-        received = _received(header, kind_of(header), Outcome.NEW)
-        self._on_new(received)
+            blob = KeptBlob(size=incoming.size, sha256=incoming.commit(), transfer_syntax_uid=syntax)
+            try:
+                received = self._record(arrival, header, blob)
+            except GatewayError:
+                self._forget(blob.sha256)
+                raise
+        if received.outcome is Outcome.NEW:
+            self._on_new(received)
         return received
 
-    def _keep_repeat(
-        self, arrival: Arrival, header: ReceivedHeader, known: KnownVersion, incoming: Incoming
-    ) -> Received:
+    def _record(self, arrival: Arrival, header: ReceivedHeader, blob: KeptBlob) -> Received:
+        for _ in range(_ATTEMPTS):
+            try:
+                known = self._record_unless_known(arrival, header, blob)
+            except IntegrityError:
+                # Another process was first, or what we remember of series is out of date.
+                self._series.clear()
+                continue
+            if known is None:
+                return _received(header, kind_of(header), Outcome.NEW)
+            if known.sha256 == blob.sha256 and not known.is_output:
+                return _received(header, known.kind, Outcome.DUPLICATE)
+            if self._is_same(known, blob):
+                return self._record_repeat(arrival, header, known, blob)
+            with self._database.write() as session:
+                record_conflict(session, arrival, header, blob, at=self._clock())
+            return _received(header, kind_of(header), Outcome.CONFLICT)
+        raise StorageUnavailable("others kept recording the same instance at the same moment: send it again")
+
+    def _record_unless_known(self, arrival: Arrival, header: ReceivedHeader, blob: KeptBlob) -> KnownVersion | None:
+        series = header.study_instance_uid, header.series_instance_uid
+        with self._database.write() as session:
+            known = known_version(session, header.sop_instance_uid)
+            if known is None:
+                is_known_series = series in self._series
+                record_new(session, arrival, header, blob, at=self._clock(), is_known_series=is_known_series)
+        if known is None:
+            self._series.add(series)
+        return known
+
+    def _record_repeat(self, arrival: Arrival, header: ReceivedHeader, known: KnownVersion, blob: KeptBlob) -> Received:
+        """Note the same content in another form; the form that came first is kept."""
         if known.is_output:
             with self._database.write() as session:
                 record_echo(session, arrival, header, at=self._clock())
-        elif known.sha256 == incoming.sha256:
-            # Costs a directory sync, and heals a store that has lost the file.
-            incoming.commit()
+        if known.sha256 != blob.sha256:
+            self._forget(blob.sha256)
         return _received(header, known.kind, Outcome.DUPLICATE)
 
-    def _keep_conflict(self, arrival: Arrival, header: ReceivedHeader, syntax: str, incoming: Incoming) -> Received:
-        blob = KeptBlob(size=incoming.size, sha256=incoming.commit(), transfer_syntax_uid=syntax)
-        try:
-            with self._database.write() as session:
-                record_conflict(session, arrival, header, blob, at=self._clock())
-        except GatewayError:
-            self._forget(blob.sha256)
-            raise
-        return _received(header, kind_of(header), Outcome.CONFLICT)
-
-    def _is_same(self, known: KnownVersion, incoming: Incoming) -> bool:
-        if known.sha256 == incoming.sha256:
+    def _is_same(self, known: KnownVersion, blob: KeptBlob) -> bool:
+        if known.sha256 == blob.sha256:
             return True
-        return same_content(self._blobs.path(known.sha256), incoming.temporary_path)
+        try:
+            return same_content(self._blobs.path(known.sha256), self._blobs.path(blob.sha256))
+        except NotFound:
+            # What is kept has lost its file: what came cannot be compared, so a person decides.
+            return False
 
     def _forget(self, sha256: str) -> None:
         """Remove a blob whose row could not be written; without an answer from the database it stays, an orphan."""
@@ -318,6 +322,28 @@ class IncomingInstance:
     def close(self) -> None:
         """Drop what was not finished."""
         self._incoming.close()
+
+
+class _RecentSeries:
+    """Series whose rows are known to be there, so that not every image has to look; forgotten when there are many."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: set[tuple[str, str]] = set()
+
+    def __contains__(self, series: tuple[str, str]) -> bool:
+        with self._lock:
+            return series in self._known
+
+    def add(self, series: tuple[str, str]) -> None:
+        with self._lock:
+            if len(self._known) >= _REMEMBERED_SERIES:
+                self._known.clear()
+            self._known.add(series)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._known.clear()
 
 
 class _Claims:
