@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from dicom_sr.codes import Code
+from dicom_sr.segment_codes import ANATOMICAL_STRUCTURE
 from dicom_sr.segmentation import Segment
 from dicom_sr.verdict import Criterion
 from gateway.domain.pipeline import (
@@ -209,7 +210,7 @@ class CodeConfig(_Section):
         return Code(self.value, self.scheme, self.meaning)
 
 
-_ANATOMICAL_STRUCTURE = CodeConfig(value="123037004", meaning="Anatomical Structure")
+_ANATOMICAL_STRUCTURE = CodeConfig(value=ANATOMICAL_STRUCTURE.value, meaning=ANATOMICAL_STRUCTURE.meaning)
 
 
 class SegmentConfig(_Section):
