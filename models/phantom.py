@@ -18,7 +18,7 @@ from dicom_sr.volume import Grid, Volume
 Field = npt.NDArray[np.float64]
 
 _SHAPE = (38, 52, 36)
-_WHITE, _GREY, _DEEP, _CSF = 1.0, 0.62, 0.86, 0.22
+_WHITE, _GREY, _DEEP, _CSF = 0.97, 0.48, 0.68, 0.06
 # Along the posterior-anterior axis from the head (0) to the tail (1): where the centre lies and how wide the body is.
 _KNOTS = np.array([0.0, 0.15, 0.3, 0.5, 0.7, 0.9, 1.0])
 _CENTRE_X = np.array([13.0, 14.5, 16.5, 19.0, 20.5, 19.5, 17.0])
@@ -62,7 +62,7 @@ def hippocampus_phantom(seed: int) -> tuple[Volume, npt.NDArray[np.uint16]]:
     tissue = tissue + 0.06 * inner_white
     image = ndimage.gaussian_filter(tissue, 0.55) + _texture(random)
     image = np.clip(image * _bias(random), 0.02, None)
-    image = np.abs(image + random.normal(0, 0.03, _SHAPE))
+    image = np.abs(image + random.normal(0, 0.04, _SHAPE))
     labels = np.where(body.level < 0, np.where(body.along < _ANTERIOR_SHARE, 1, 2), 0).astype(np.uint16)
     side = 1 if seed % 2 == 0 else -1
     if side < 0:
@@ -112,8 +112,10 @@ def _surroundings(place: tuple[Field, Field, Field], body: _Body) -> Field:
     tissue = _paint(tissue, deep_grey * 3, _DEEP)
     folds = floor - 8.5 - z + 1.6 * np.sin(x / 2.6 + y / 7.0)
     tissue = _paint(tissue, folds, _GREY - 0.06)
-    ribs = np.sin((x - 0.35 * z) / 1.9) - 0.35
+    ribs = np.sin((x - 0.35 * z) / 1.3) - 0.35
     tissue = _paint(tissue, np.minimum(folds - 2.0, ribs * 2), _WHITE - 0.05)
+    sulci = -0.6 - np.sin((x - 0.35 * z) / 1.3)
+    tissue = _paint(tissue, np.minimum(folds - 1.0, sulci * 3), _CSF)
     lateral_cortex = x - 32 + 1.5 * np.sin(y / 4.0)
     tissue = _paint(tissue, lateral_cortex, _GREY)
     amygdala = _ellipsoid(place, (20, 7, 13), (7.5, 8.5, 9))
@@ -140,7 +142,7 @@ def _paint(tissue: Field, inside: Field, value: float) -> Field:
 
 
 def _texture(random: np.random.Generator) -> Field:
-    return 0.025 * _smooth(random, spread=1.2)
+    return 0.08 * _smooth(random, spread=0.7) + 0.04 * _smooth(random, spread=1.6)
 
 
 def _bias(random: np.random.Generator) -> Field:
