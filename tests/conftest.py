@@ -21,6 +21,11 @@ settings.register_profile("explore", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name bytes by their number: archives hold the time, and pytest-xdist needs the same names in every process."""
+    return f"{len(val)}-bytes" if isinstance(val, bytes) else None
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _loopback_only() -> Iterator[None]:
     """Refuse every connection out of this machine: a test that needs the internet is a defect."""
