@@ -132,6 +132,17 @@ _PRIVATE_FINDINGS: dict[str, tuple[str, str, str, QualityReason]] = {
     "CONTRAST": ("F-CONTRAST", "Poor contrast", "Grade or probability of poor tissue contrast.", _ARTIFACT),
 }  # fmt: skip
 
+_SHORT_TITLES = {
+    "FWHM": "Smoothness (FWHM)",
+    "SECOND_COMPONENT": "Outside the main component",
+    "FBER": "Energy head to air (FBER)",
+    "QI1": "Artifacts in air (QI1)",
+    "QI2": "Noise in air (QI2)",
+    "SNR_AIR": "Signal to noise in air",
+    "CJV": "Joint variation (CJV)",
+    "SD_INTENSITY": "Spread of intensity",
+    "LARGEST_COMPONENT": "Largest component",
+}
 _DICE = private("QC-DSC", "Dice coefficient")
 _HD95 = private("QC-HD95", "Hausdorff distance, 95th percentile")
 
@@ -145,7 +156,13 @@ FINDING_CONCEPTS: dict[str, FindingConcept] = {
     "VOLUME": FindingConcept(_VOLUME, "Volume of the segment.", _PROCESSING),
     "SNR": FindingConcept(_SNR, "Signal to noise ratio; MRIQC.", _ARTIFACT),
 } | {
-    finding: FindingConcept(private(value, meaning), definition, reason, is_rule=definition.startswith(_RULE))
+    finding: FindingConcept(
+        private(value, meaning),
+        definition,
+        reason,
+        title=_SHORT_TITLES.get(finding, ""),
+        is_rule=definition.startswith(_RULE),
+    )
     for finding, (value, meaning, definition, reason) in _PRIVATE_FINDINGS.items()
 }
 

@@ -258,7 +258,7 @@ def _findings_table(verdict: Verdict) -> Image.Image:
     more = len(found) - len(shown)
     picture = Image.new("RGB", (WIDTH, _ROW * (len(shown) + 1 + (more > 0)) + 8), _BACKGROUND)
     draw = ImageDraw.Draw(picture)
-    columns = (_MARGIN, _MARGIN + 150, _MARGIN + 440, _MARGIN + 660, _MARGIN + 880)
+    columns = (_MARGIN, _MARGIN + 130, _MARGIN + 410, _MARGIN + 630, _MARGIN + 840)
     for left, title in zip(columns, ("", "finding", "segment", "value", "threshold"), strict=True):
         draw.text((left, 4), title, font=font(15), fill=_DIM)
     for number, assessed in enumerate(shown, start=1):

@@ -46,7 +46,7 @@ def legend(
         top += _LABEL
         for assessed in _main_findings(verdict, segment.label)[: room // _LINE]:
             line = f"{finding_title(assessed.finding.code)} {value_text(assessed.finding)}"
-            draw.text((_LEFT + 26, top), cut(line, font(14), size - 48), font=font(14), fill=dim)
+            draw.text((_LEFT + 26, top), cut(line, font(13), size - 46), font=font(13), fill=dim)
             top += _LINE
         top += _GAP
     return picture

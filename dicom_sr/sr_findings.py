@@ -101,12 +101,18 @@ def outcome_of_code(code: Code | None) -> Outcome | None:
 
 
 def bounds_sentence(criterion: Criterion) -> str:
-    """Return the bounds of a criterion for people, for instance ``reject below 0.5, review below 0.7``."""
-    named = [
-        f"{name.replace('_', ' ')} {bound:.6g}"
-        for name in _BOUNDS
-        if (bound := getattr(criterion, name)) is not None
-    ]  # fmt: skip
+    """Return the bounds of a criterion for people, for instance ``reject below 0.5, review outside 0.7 to 0.9``."""
+    pairs = (
+        ("reject", criterion.reject_below, criterion.reject_above),
+        ("review", criterion.review_below, criterion.review_above),
+        ("abstain", criterion.abstain_below, criterion.abstain_above),
+    )
+    named = []
+    for word, low, high in pairs:
+        if low is not None and high is not None:
+            named.append(f"{word} outside {low:.6g} to {high:.6g}")
+        elif low is not None or high is not None:
+            named.append(f"{word} {'above' if low is None else 'below'} {high if low is None else low:.6g}")
     return ", ".join(named) or "must be measurable"
 
 

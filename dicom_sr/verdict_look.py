@@ -25,6 +25,7 @@ LOOKS = {
     Outcome.REJECT: Look("REJECT", "✗", (222, 75, 60)),
 }
 _UNITS = {"[hnsf'U]": "HU"}
+_ASKED_FOR = ("PREDICTED_DICE", "PREDICTED_HD95", "ENSEMBLE_AGREEMENT", "OUT_OF_DISTRIBUTION", "VOLUME")
 INFORMATIVE = Look("", "·", (120, 126, 136))
 
 
@@ -68,11 +69,16 @@ def reason_text(reason: Reason) -> str:
 
 
 def worst_first(verdict: Verdict) -> list[AssessedFinding]:
-    """Return the findings, worst outcome first, those no criterion judged last; rules after measurements."""
+    """Return the findings, worst outcome first, those no criterion judged last.
 
-    def key(assessed: AssessedFinding) -> tuple[int, bool]:
+    Among equals come what people ask for first, then other measurements, then rules.
+    """
+
+    def key(assessed: AssessedFinding) -> tuple[int, int]:
         severity = -1 if assessed.outcome is None else assessed.outcome.severity
-        return -severity, finding_concept(assessed.finding.code).is_rule
+        code = assessed.finding.code
+        asked = _ASKED_FOR.index(code) if code in _ASKED_FOR else len(_ASKED_FOR)
+        return -severity, asked + finding_concept(code).is_rule
 
     return sorted(verdict.assessed, key=key)
 

@@ -25,6 +25,7 @@ from dicom_sr.segment_codes import segment_codes
 from dicom_sr.segmentation import Segment, Segmentation
 from dicom_sr.series import read_series
 from dicom_sr.source import SourceSeries
+from dicom_sr.sr_findings import bounds_sentence
 from dicom_sr.summary import MontageContent, montage, summary_sc, title_lines
 from dicom_sr.uids import derive_uid
 from dicom_sr.validate import check
@@ -276,6 +277,12 @@ def test_values_and_thresholds_read_as_people_write_them() -> None:
     assert threshold_text(assessed) == "review above 5"
     assert value_text(replace(finding, value=None)) == "not measurable"
     assert value_text(Finding(stage="s", code="X", value=-0.5, low=-1.0, high=0.5)) == "-0.5 (-1 to 0.5)"
+
+
+def test_bounds_on_both_sides_read_as_a_range() -> None:
+    both = Criterion(code="X", review_below=1.8, review_above=4.4, reject_above=9, abstain_below=0)
+    assert bounds_sentence(both) == "reject above 9, review outside 1.8 to 4.4, abstain below 0"
+    assert bounds_sentence(Criterion(code="X", required=True)) == "must be measurable"
 
 
 def test_rules_read_as_yes_or_no_and_come_after_measurements() -> None:
