@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -111,6 +111,19 @@ class Segmentation:
         layer = self.layer_of[self.segments.index(segment)]
         mask: Mask = self.layers[layer] == segment.number
         return mask
+
+    def numbered_from_one(self) -> Segmentation:
+        """Return the same masks with segment numbers 1, 2, 3 ... in declared order, as a BINARY SEG needs them.
+
+        Label values of a model may have gaps; PS3.3 C.8.20.2 wants Segment Numbers from 1 in steps of 1.
+        """
+        if [s.number for s in self.segments] == list(range(1, len(self.segments) + 1)):
+            return self
+        segments = tuple(replace(segment, number=n) for n, segment in enumerate(self.segments, 1))
+        layers = np.zeros_like(self.layers)
+        for old, new, layer in zip(self.segments, segments, self.layer_of, strict=True):
+            layers[layer][self.layers[layer] == old.number] = new.number
+        return Segmentation(grid=self.grid, segments=segments, layers=layers, layer_of=self.layer_of)
 
     def voxel_count(self, segment: Segment) -> int:
         """Count the voxels of one segment."""

@@ -213,11 +213,11 @@ def _segments(context: ReportContext, segs: tuple[Draft | Output, ...]) -> Itera
         seg = next((s for s in segs if s.stage == report.stage.name), None)
         if seg is None:
             continue
-        for segment in report.stage.segments:
+        for number, segment in enumerate(report.stage.segments, 1):
             tracking_id, tracking_uid = tracking_of(context, segment.label)
             yield SegmentReport(
                 label=segment.label,
-                segment_number=segment.number,
+                segment_number=number,
                 tracking_id=tracking_id,
                 tracking_uid=tracking_uid,
                 seg_sop_class_uid=seg.sop_class_uid,

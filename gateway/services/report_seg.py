@@ -121,7 +121,7 @@ def _new_seg(
         predecessor=_reference(prior[0]) if prior else None,
         edited_from=_received(report.edited_from) if report.edited_from else None,
     )
-    dataset = write_seg(segmentation, series, description, kind=kind)
+    dataset = write_seg(segmentation.numbered_from_one(), series, description, kind=kind)
     ancestors = tuple(r for r in context.stages if r.stage.kind is StageKind.SEGMENTATION and r.ran)
     apply_audit_tags(
         dataset,

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from dicom_sr.codes import Code
 from dicom_sr.errors import GeometryMismatch
 from dicom_sr.segmentation import Segment, Segmentation
 from dicom_sr.volume import Grid
@@ -106,3 +107,17 @@ def test_a_hundred_segments_without_overlap_are_one_layer():
 def test_layers_of_another_shape_are_refused():
     with pytest.raises(GeometryMismatch):
         Segmentation.from_labelmap(GRID, np.zeros((4, 3, 2)), SEGMENTS)
+
+
+def test_numbering_from_one_keeps_every_mask_and_the_digest() -> None:
+    grid = Grid(shape=(2, 3, 4), affine=np.eye(4))
+    code = Code("1", "99TEST", "Something")
+    segments = [Segment(number=number, label=f"S{number}", category=code, property_type=code) for number in (7, 2, 40)]
+    labels = np.zeros(grid.shape, np.uint16)
+    labels[0, 0], labels[0, 1], labels[1, 2] = 7, 2, 40
+    before = Segmentation.from_labelmap(grid, labels, segments)
+    after = before.numbered_from_one()
+    assert [s.number for s in after.segments] == [1, 2, 3]
+    for old, new in zip(before.segments, after.segments, strict=True):
+        assert np.array_equal(before.mask(old), after.mask(new))
+    assert after.digest() == before.digest()

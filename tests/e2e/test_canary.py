@@ -18,7 +18,7 @@ from gateway.demo.pacs import StandInPacs
 from gateway.demo.viewer import edit_seg
 from gateway.dimse.scu import RemoteNode
 from gateway.domain.errors import GatewayError
-from tests.e2e.test_kill import pipeline
+from tests.e2e.test_kill import SHAPE, labelled_noise, pipeline
 from tests.support.make_series import make_mr_series
 from tests.support.running_gateway import RunningGateway, running_gateway
 
@@ -88,15 +88,21 @@ def send(probe: Probe, files: list[Path], calling: str = "SCANNER") -> None:
         probe.said.append(refusal.detail)
 
 
+def case_with_seg(probe: Probe) -> dict[str, Any] | None:
+    """Return the case that has a segmentation, once it is in review."""
+    for case in probe.gateway.cases():
+        if case["state"] == "IN_REVIEW" and any(o["kind"] == "SEG" for o in case["iterations"][-1]["outputs"]):
+            return case
+    return None
+
+
 @pytest.mark.timeout(600)
 def test_no_marked_value_leaves_its_dicom_objects_on_any_error_path(tmp_path: Path, probe: Probe) -> None:
-    good = make_mr_series(tmp_path / "good", shape=(6, 24, 24), attributes=MARKED)
+    good = make_mr_series(tmp_path / "good", shape=SHAPE, attributes=MARKED, voxels=labelled_noise(1))
     gap = make_mr_series(tmp_path / "gap", shape=(8, 24, 24), gap_at=3, study="gap", seed="gap", attributes=MARKED)
     odd = make_mr_series(tmp_path / "odd", shape=(6, 24, 24), modality="CT", study="odd", seed="odd", attributes=MARKED)
     send(probe, [*good, *gap, *odd])
-    probe.gateway.wait_for(
-        lambda: [c for c in probe.gateway.cases() if c["state"] == "IN_REVIEW"], what="a case in review"
-    )
+    case = probe.gateway.wait_for(lambda: case_with_seg(probe), what="a case with a segmentation")
 
     # Same UID, other content; a truncated file; invalid values in every text; garbage on both ports.
     conflict = dcmread(good[0])
@@ -122,7 +128,6 @@ def test_no_marked_value_leaves_its_dicom_objects_on_any_error_path(tmp_path: Pa
     )  # fmt: skip
 
     # An edit, the same again, an edit for somebody else, an unreadable SEG, illegal decisions, unknown things.
-    case = next(c for c in probe.gateway.cases() if any(o["kind"] == "SEG" for o in c["iterations"][-1]["outputs"]))
     seg = next(o for o in case["iterations"][-1]["outputs"] if o["kind"] == "SEG")
     delivered = tmp_path / "pacs" / f"{seg['sop_instance_uid']}.dcm"
     probe.gateway.wait_for(delivered.exists, what="delivery")

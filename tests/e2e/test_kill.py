@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import requests
 from pydicom import dcmread
@@ -71,13 +72,18 @@ def config(pacs_port: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def labelled_noise(seed: int) -> npt.NDArray[np.int16]:
+    """Noise in which the values 1 and 2 are the labels of a core and its rim, (z, y, x)."""
+    voxels = np.random.default_rng(seed).integers(100, 900, SHAPE).astype(np.int16)
+    voxels[1:5, 6:18, 6:18] = 2
+    voxels[2:4, 8:16, 8:16] = 1
+    return voxels
+
+
 def make_studies(folder: Path) -> list[list[Path]]:
     studies = []
     for number in range(CASES):
-        rng = np.random.default_rng(number)
-        voxels = rng.integers(100, 900, SHAPE).astype(np.int16)
-        voxels[1:5, 6:18, 6:18] = 2
-        voxels[2:4, 8:16, 8:16] = 1
+        voxels = labelled_noise(number)
         study, patient = f"study {number}", f"P{number:04d}"
         studies.append(
             make_mr_series(
