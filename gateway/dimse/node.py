@@ -10,6 +10,7 @@ from typing import Final
 
 from gateway.config import NodeConfig
 from gateway.dimse.admission import refusal, refused_contexts
+from gateway.dimse.archive import Archive
 from gateway.dimse.associations import OpenAssociations
 from gateway.dimse.contexts import SERVICE_CLASSES, STORAGE_CLASSES, VERIFICATION
 from gateway.dimse.front_door import FrontDoor
@@ -34,7 +35,6 @@ logger = logging.getLogger(__name__)
 
 #: A connection must ask for an association within this, seconds (the ARTIM timer of PS3.8 9.1.5).
 GREETING_SECONDS: Final = 10.0
-_OFFERED: Final = STORAGE_CLASSES | SERVICE_CLASSES | {VERIFICATION}
 
 
 class DicomNode:
@@ -48,10 +48,16 @@ class DicomNode:
         Where instances go.
     on_association_closed : callable
         Called with what an association brought, when it has ended.
+    archive : Archive, optional
+        What may be queried, retrieved and committed; without it the node only stores.
     """
 
     def __init__(
-        self, config: NodeConfig, receiver: Receiver, on_association_closed: Callable[[Transfer], None]
+        self,
+        config: NodeConfig,
+        receiver: Receiver,
+        on_association_closed: Callable[[Transfer], None],
+        archive: Archive | None = None,
     ) -> None:
         self._config = config
         self._receiver = receiver
@@ -59,7 +65,8 @@ class DicomNode:
         self._associations = OpenAssociations()
         store = StoreScp(receiver, self._associations)
         self._storage = StorageLane(store)
-        self._services = ServicesLane(config.ae_title, store, config.maximum_object_mb)
+        self._services = ServicesLane(config.ae_title, store, config.maximum_object_mb, archive)
+        self._services_offered = frozenset(SERVICE_CLASSES) if archive is not None else frozenset()
         self._door = FrontDoor(self._greet)
 
     def start(self) -> tuple[str, int]:
@@ -113,13 +120,13 @@ class DicomNode:
         self._serve(connection, raw, request, address)
 
     def _serve(self, connection: socket.socket, raw: bytes, request: AssociateRequest, address: str) -> None:
-        for sentence in refused_contexts(request, _OFFERED):
+        for sentence in refused_contexts(request, STORAGE_CLASSES | self._services_offered | {VERIFICATION}):
             logger.warning("'%s' at %s: %s", request.calling_aet, address, sentence)
         transfer = Transfer(sender=request.calling_aet, called_aet=request.called_aet, peer_address=address)
         self._associations.opened(transfer)
         ended = "lost"
         try:
-            if any(context.abstract_syntax in SERVICE_CLASSES for context in request.contexts):
+            if any(context.abstract_syntax in self._services_offered for context in request.contexts):
                 ended = self._services.serve(connection, raw, request, transfer)
             else:
                 ended = self._storage.serve(connection, request, transfer)

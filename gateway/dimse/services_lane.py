@@ -13,9 +13,18 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation
 
-from gateway.dimse.contexts import STORAGE_CLASSES, TRANSFER_SYNTAXES, VERIFICATION, choose_transfer_syntax
+from gateway.dimse.archive import Archive
+from gateway.dimse.commitment_scp import CommitmentScp
+from gateway.dimse.contexts import (
+    SERVICE_CLASSES,
+    STORAGE_CLASSES,
+    TRANSFER_SYNTAXES,
+    VERIFICATION,
+    choose_transfer_syntax,
+)
 from gateway.dimse.guarded_socket import GuardedSocket
 from gateway.dimse.pdu import MAXIMUM_PDU_LENGTH, AssociateRequest
+from gateway.dimse.retrieve_scp import HANDLERS
 from gateway.dimse.status import SUCCESS
 from gateway.dimse.store_scp import StoreScp
 from gateway.services.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -24,6 +33,7 @@ from gateway.services.receive import Transfer
 #: An association without a word is aborted after this, seconds.
 IDLE_SECONDS: Final = 300.0
 _MB: Final = 1_000_000
+_OFFERED: Final = STORAGE_CLASSES | SERVICE_CLASSES.keys() | {VERIFICATION}
 
 
 class ServicesLane:
@@ -37,10 +47,14 @@ class ServicesLane:
         The storage service.
     maximum_object_mb : int
         Largest instance.
+    archive : Archive or None
+        What may be queried, retrieved and committed.
     """
 
-    def __init__(self, ae_title: str, store: StoreScp, maximum_object_mb: int) -> None:
+    def __init__(self, ae_title: str, store: StoreScp, maximum_object_mb: int, archive: Archive | None) -> None:
         self._store = store
+        self._archive = archive
+        self._commitment = CommitmentScp(archive) if archive is not None else None
         self._maximum_message = maximum_object_mb * _MB + 2 * MAXIMUM_PDU_LENGTH
         self._ae = AE(ae_title)
         self._ae.maximum_pdu_size = MAXIMUM_PDU_LENGTH
@@ -98,6 +112,10 @@ class ServicesLane:
         association.bind(evt.EVT_C_ECHO, _on_echo)
         association.bind(evt.EVT_C_STORE, _on_store, [self._store, transfer])
         association.bind(evt.EVT_DIMSE_RECV, _on_message, [guarded])
+        if self._archive is not None and self._commitment is not None:
+            for event, handler in HANDLERS:
+                association.bind(event, handler, [self._archive])
+            association.bind(evt.EVT_N_ACTION, self._commitment.on_action)
         return association
 
 
@@ -105,15 +123,20 @@ def _contexts_for(request: AssociateRequest) -> list[PresentationContext]:
     """Return pynetdicom contexts for what was proposed: a full table would be copied for every association."""
     chosen: dict[str, list[str]] = {}
     for context in request.contexts:
-        if context.abstract_syntax == VERIFICATION or context.abstract_syntax in STORAGE_CLASSES:
+        if context.abstract_syntax in _OFFERED:
             syntax = choose_transfer_syntax(context.transfer_syntaxes)
             if syntax is not None:
                 chosen.setdefault(context.abstract_syntax, []).append(syntax)
     # The acceptor's order decides in pynetdicom, so what was chosen goes first.
-    return [
+    contexts = [
         build_context(abstract_syntax, list(dict.fromkeys([*syntaxes, *TRANSFER_SYNTAXES])))
         for abstract_syntax, syntaxes in chosen.items()
     ]
+    for one in contexts:
+        # A C-GET requestor stores what it asked for, so it may take the other role too.
+        if one.abstract_syntax in STORAGE_CLASSES:
+            one.scu_role = one.scp_role = True
+    return contexts
 
 
 def _on_echo(_event: evt.Event) -> int:

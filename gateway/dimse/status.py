@@ -19,7 +19,7 @@ OUT_OF_RESOURCES: Final = 0xA700
 DATA_SET_DOES_NOT_MATCH: Final = 0xA900
 CANNOT_UNDERSTAND: Final = 0xC000
 
-#: Status by error code; any other error is a processing failure.
+#: Status of C-STORE, C-FIND and C-GET by error code; any other error is a processing failure.
 STORE_STATUS: Final = {
     "STORAGE_FULL": OUT_OF_RESOURCES,
     "TOO_LARGE": OUT_OF_RESOURCES,
@@ -30,6 +30,7 @@ STORE_STATUS: Final = {
     "UID_NOT_AS_ANNOUNCED": DATA_SET_DOES_NOT_MATCH,
     "TRUNCATED_DATASET": CANNOT_UNDERSTAND,
     "UNREADABLE": CANNOT_UNDERSTAND,
+    "BAD_IDENTIFIER": DATA_SET_DOES_NOT_MATCH,
 }
 
 #: What status codes mean to a person, for peers' answers to us.
@@ -50,7 +51,7 @@ _MEANINGS: Final = (
 
 
 def store_status(error: GatewayError) -> int:
-    """Return the C-STORE status that answers an error."""
+    """Return the status that answers an error."""
     return STORE_STATUS.get(error.code, PROCESSING_FAILURE)
 
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 from sqlmodel import SQLModel, select
 
 from gateway.config import NodeConfig
+from gateway.dimse.archive import Archive
 from gateway.dimse.node import DicomNode
 from gateway.services.receive import Received, Receiver, Transfer
 from gateway.store.blobs import BlobStore
@@ -77,9 +78,10 @@ class ReceivingFolder:
         return [path.name for path in (self.folder / "blobs" / "incoming").iterdir()]
 
     @contextmanager
-    def node(self, **settings: object) -> Iterator[tuple[DicomNode, int]]:
+    def node(self, *, archive: Archive | None = None, **settings: object) -> Iterator[tuple[DicomNode, int]]:
         """Run a DICOM node on a free loopback port."""
-        node = DicomNode(NodeConfig(port=0, **settings), self.receiver, self.transfers.append)  # type: ignore[arg-type]
+        config = NodeConfig.model_validate({"port": 0, **settings})
+        node = DicomNode(config, self.receiver, self.transfers.append, archive)
         _, port = node.start()
         try:
             yield node, port

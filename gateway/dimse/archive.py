@@ -1,0 +1,70 @@
+"""What the query, retrieve and commitment services work on: holdings, blobs, and whom they may talk to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from gateway.config import Config
+from gateway.store.blobs import BlobStore
+from gateway.store.database import Database
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeAddress:
+    """Where a DICOM node listens.
+
+    Parameters
+    ----------
+    ae_title, host : str
+        AE title and address.
+    port : int
+        Its port.
+    """
+
+    ae_title: str
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Archive:
+    """What the node holds and knows.
+
+    Parameters
+    ----------
+    database, blobs
+        Holdings and files.
+    addresses : mapping of str to NodeAddress
+        Nodes that may be sent to, by AE title.
+    readers : mapping of str to str
+        Name of the person at a workstation, by AE title.
+    clock : callable
+        Gives the time, with zone.
+    """
+
+    database: Database
+    blobs: BlobStore
+    addresses: Mapping[str, NodeAddress]
+    readers: Mapping[str, str]
+    clock: Callable[[], datetime]
+
+
+def archive_of(config: Config, database: Database, blobs: BlobStore, clock: Callable[[], datetime]) -> Archive:
+    """Return the archive as configured: peers with an address and DICOM destinations may be sent to."""
+    nodes = [
+        NodeAddress(ae_title=peer.ae_title, host=peer.host, port=peer.port) for peer in config.node.peers if peer.host
+    ]
+    nodes += [
+        NodeAddress(ae_title=destination.ae_title, host=destination.host, port=destination.port)
+        for destination in config.destinations
+        if destination.kind == "dicom" and destination.ae_title
+    ]
+    return Archive(
+        database=database,
+        blobs=blobs,
+        addresses={node.ae_title: node for node in nodes},
+        readers={reader.ae_title: reader.name for reader in config.readers},
+        clock=clock,
+    )
