@@ -78,14 +78,17 @@ def _apply(
 def _motion(
     voxels: Voxels, severity: float, spacing: tuple[float, float, float], random: np.random.Generator
 ) -> Voxels:
-    """Compose k-space from segments taken at different rigid positions, along the y (phase) axis."""
+    """Compose k-space from segments taken at different rigid positions, along the y (phase) axis.
+
+    The segment that holds the centre of k-space stays where it was: it decides where the anatomy appears.
+    """
     segments = int(random.integers(3, 8))
     edges = np.sort(
         random.choice(np.arange(1, voxels.shape[1]), size=min(segments, voxels.shape[1] - 1), replace=False)
     )
     owner = np.searchsorted(edges, np.arange(voxels.shape[1]), side="right")
     spectrum = np.fft.fftshift(np.fft.fft(voxels, axis=1), axes=1)
-    for segment in range(1, int(owner.max()) + 1):
+    for segment in sorted(set(owner.tolist()) - {int(owner[voxels.shape[1] // 2])}):
         shift = random.normal(0.0, 4.0 * severity / np.sqrt(3.0), 3) / np.array(spacing)
         angle = float(random.normal(0.0, 4.0 * severity))
         turned = ndimage.rotate(voxels, angle, axes=(1, 2), reshape=False, order=1, mode="nearest")

@@ -119,7 +119,7 @@ def rule_criteria(good: Mapping[str, Sequence[tuple[str, float]]], *, images: in
     images : int
         How many images they are from.
     """
-    for code, (slack, floor) in _RULES.items():
+    for code, (slack, floor) in RULES.items():
         for label in dict.fromkeys(label for label, _ in good.get(code, ())):
             worst = max(value for segment, value in good[code] if segment == label)
             bound = max(floor, worst * slack)
@@ -151,7 +151,7 @@ def rule_criteria(good: Mapping[str, Sequence[tuple[str, float]]], *, images: in
 
 
 # For each rule how far beyond the worst good value its bound lies, and the least bound.
-_RULES = {
+RULES = {
     "SECOND_COMPONENT": (1.2, 0.005),
     "TOUCHES_BORDER": (1.2, 0.005),
     "HOLES": (1.2, 0.002),
@@ -165,7 +165,7 @@ def _dice_criterion(label: str, lines: Sequence[Line], fitted: CrossFit) -> Crit
     """Accept where the lower bound is high enough that accepted candidates are bad at most as often as stated."""
     low = np.clip(fitted.held_out - fitted.half_width, 0.0, 1.0)
     bad = np.array([line.dice < BAD_DICE for line in lines])
-    grid = [round(v, 2) for v in np.arange(BAD_DICE - 0.1, 0.9, 0.01).tolist()]
+    grid = [round(v, 2) for v in np.arange(BAD_DICE, 0.9, 0.01).tolist()]
     threshold, missed, accepted, bound = threshold_for_miss_rate(low, bad, miss_rate=MISS_RATE, candidates=grid)
     persons = {line.person for line, chosen in zip(lines, low >= threshold, strict=True) if chosen}
     failed = {line.person for line, at, is_bad in zip(lines, low, bad, strict=True) if at >= threshold and is_bad}
@@ -174,10 +174,10 @@ def _dice_criterion(label: str, lines: Sequence[Line], fitted: CrossFit) -> Crit
         code="PREDICTED_DICE",
         segment=label,
         reject_below=BAD_DICE,
-        review_below=max(BAD_DICE, threshold),
+        review_below=threshold,
         required=True,
         source=(
-            f"Dice below {BAD_DICE} accepted: {missed} of {accepted} candidates (95 % upper bound {bound:.1%}), "
+            f"Dice below {BAD_DICE} accepted by this bound alone: {missed} of {accepted} candidates (95 % upper bound {bound:.1%}), "
             f"in {len(failed)} of {len(persons)} calibration patients (upper bound {by_person:.1%})"
         ),
     )

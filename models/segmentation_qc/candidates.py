@@ -23,7 +23,7 @@ from models.segmentation.segmenter import Segmenter
 Labels = npt.NDArray[np.uint8]
 
 _SYNTHETIC_PER_CASE = 12
-_DEGRADED_PER_CASE = 3
+_DEGRADED_PER_CASE = 2
 _ACCIDENTS = (Corruption.SLICE_DROP, Corruption.END_SLICES_DROP, Corruption.MIRROR)
 
 

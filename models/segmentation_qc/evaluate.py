@@ -63,7 +63,6 @@ def evaluate(data: Path, out: Path | None = None, *, work: Path = _WORK) -> Mapp
         plan=HIPPOCAMPUS_PLAN,
         deployed=deployed_segmenter(),
         undertrained=read_failures(work / FAILURES_FILE),
-        judge=judge,
     )
     write_table(lines, folder / CANDIDATES_FILE)
     return figures_again(folder, card)

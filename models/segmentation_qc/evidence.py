@@ -39,6 +39,9 @@ class Evidence:
         Minus the largest absolute z-score of volume and extents against the training patients.
     image_match : float
         Minus the distance of the image from the training images.
+    confidence : float
+        Dice expected of the pseudo ground truth itself if the network's probabilities were true: how clear the image
+        is to the network, whatever the candidate.
     """
 
     overlap: float
@@ -49,6 +52,7 @@ class Evidence:
     volume_match: float
     shape_match: float
     image_match: float
+    confidence: float
 
     def as_vector(self) -> Vector:
         """Return the numbers in declared order, (evidence,), float64."""
@@ -84,17 +88,23 @@ def gather_evidence(
     """
     near, mean, worst = _surfaces(candidate, pseudo_truth, spacing)
     voxels, others = int(candidate.sum()), int(pseudo_truth.sum())
-    total = voxels + float(probability.sum())
     return Evidence(
         overlap=dice(candidate, pseudo_truth),
-        expected_overlap=2.0 * float(probability[candidate].sum()) / total if total > 0 else 1.0,
+        expected_overlap=expected_dice(candidate, probability),
         surface_dice=near,
         closeness_95=-worst,
         closeness=-mean,
         volume_match=-abs(math.log((voxels + 1) / (others + 1))),
         shape_match=-min(shape_z, 20.0),
         image_match=-min(image_distance, 10.0),
+        confidence=expected_dice(pseudo_truth, probability),
     )
+
+
+def expected_dice(mask: Mask, probability: npt.NDArray[np.float32]) -> float:
+    """Return the Dice of a mask with a probability map, 0..1; 1 when both are empty."""
+    total = float(mask.sum()) + float(probability.sum())
+    return 2.0 * float(probability[mask].sum()) / total if total > 1e-6 else 1.0
 
 
 def _surfaces(a: Mask, b: Mask, spacing: Spacing) -> tuple[float, float, float]:

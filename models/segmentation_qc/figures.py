@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from dicom_sr.verdict import decide
 from models.calibration import area_under_roc, bootstrap_interval, conformal_by_group
 from models.segmentation_qc.calibrate import BAD_DICE
 from models.segmentation_qc.calibrated import Calibration, Interval
-from models.segmentation_qc.table import Line, evidence_of
+from models.segmentation_qc.table import Line, evidence_of, findings_of
 
 Vector = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
@@ -58,7 +59,7 @@ def all_figures(lines: Sequence[Line], accidents: Sequence[Mapping[str, str]], c
         "predicted_hd95": _hd95(lines, calibration),
         "pseudo_ground_truth_dice": _pseudo_truth(lines),
         "intervals": {label: _intervals(lines, calibration, label) for label in calibration.structures},
-        "verdicts": _verdicts(lines),
+        "verdicts": _verdicts(lines, calibration),
         "accidents_not_accepted": _accidents(accidents),
     }
 
@@ -200,12 +201,15 @@ def _mean_over_persons(covered: npt.NDArray[np.bool_], persons: Sequence[str]) -
     return float(np.mean([np.mean(inside) for inside in by_person.values()]))
 
 
-def _verdicts(lines: Sequence[Line]) -> Figures:
+def _verdicts(lines: Sequence[Line], calibration: Calibration) -> Figures:
     """Count outcomes per candidate: what ships on good images, good ones and bad ones of every source."""
-    worst: dict[tuple[str, str, str], tuple[str, float]] = {}
+    candidates: dict[tuple[str, str, str], list[Line]] = {}
     for line in lines:
-        key = (line.case, line.source, line.variant)
-        worst[key] = (line.outcome, min(line.dice, worst.get(key, ("", 1.0))[1]))
+        candidates.setdefault((line.case, line.source, line.variant), []).append(line)
+    worst = {
+        key: (str(decide(findings_of(own, calibration), calibration.criteria).outcome), min(x.dice for x in own))
+        for key, own in candidates.items()
+    }
     groups = {
         "deployed segmenter, test images as they are": [v for k, v in worst.items() if k[1] == "deployed"],
         "worst structure Dice above 0.8": [v for v in worst.values() if v[1] > 0.8],

@@ -87,7 +87,7 @@ class NetworkSegmentationQc:
         return (
             *(f for label in masks for f in _scores(label, examination, self._calibration, stage)),
             *(_missing_end(label, examination, stage) for label in masks),
-            *check_anatomy(masks, volume.grid, self._weights.fingerprint, self._weights.plan, stage=stage),
+            *self._examiner.check(volume, masks, stage=stage),
             _unlike(examination, stage),
         )
 
@@ -138,6 +138,11 @@ class Examiner:
     def paint(self, volume: Volume) -> PseudoTruth:
         """Paint the pseudo ground truth; raises `UnusableVolume`."""
         return self._painter.paint(volume)
+
+    def check(self, volume: Volume, masks: Mapping[str, Mask], *, stage: str = "") -> tuple[Finding, ...]:
+        """Apply the rules of anatomy to known masks."""
+        weights = self._weights
+        return tuple(check_anatomy(masks, volume.grid, weights.fingerprint, weights.plan, stage=stage))
 
     def examine(self, volume: Volume, masks: Mapping[str, Mask], *, truth: PseudoTruth | None = None) -> Examination:
         """Gather the evidence on known masks.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -14,10 +14,11 @@ import numpy.typing as npt
 from torch import nn
 
 from dicom_sr.segmentation import Mask
-from dicom_sr.volume import Volume
+from dicom_sr.verdict import Finding
 from models.errors import InvalidModel
 from models.metrics import dice, hd95
 from models.segmentation.cases import LabelledVolume
+from models.segmentation_qc.calibrated import Calibration
 from models.segmentation_qc.candidates import Candidate, DeployedSegmenter, candidates_of
 from models.segmentation_qc.evidence import EVIDENCE_NAMES, Evidence
 from models.segmentation_qc.judge import Examination, Examiner
@@ -27,8 +28,6 @@ from models.split import person_of, split_of
 
 _log = logging.getLogger(__name__)
 _FAR_MM = 40.0
-
-Judge = Callable[[Examination, Volume, Mapping[str, Mask]], str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +46,8 @@ class Line:
         Of the segmenting ensemble.
     missing_mm : float
         See `models.segmentation_qc.missing`.
-    outcome : str
-        Verdict on all structures of the candidate together; empty where none was asked for.
+    rules : str
+        What the rules of anatomy say of this structure, ``CODE=value`` joined by blanks, zeros left out.
     evidence : tuple of float
         In the order of `EVIDENCE_NAMES`.
     """
@@ -64,7 +63,7 @@ class Line:
     pseudo_truth_dice: float
     agreement: float | None
     missing_mm: float
-    outcome: str
+    rules: str
     evidence: tuple[float, ...]
 
 
@@ -80,9 +79,8 @@ def measure_cases(
     plan: StructurePlan,
     deployed: DeployedSegmenter,
     undertrained: Mapping[str, Sequence[nn.Module]],
-    judge: Judge | None = None,
 ) -> Iterator[Line]:
-    """Make every candidate of every case and set its evidence, and the judge's verdict, beside its true quality."""
+    """Make every candidate of every case and set its evidence, and what the rules say, beside its true quality."""
     for number, case in enumerate(cases, start=1):
         painted: tuple[int, PseudoTruth] | None = None
         for candidate in candidates_of(case, deployed=deployed, undertrained=undertrained):
@@ -91,13 +89,18 @@ def measure_cases(
                 painted = (id(candidate.volume), examiner.paint(candidate.volume))
             masks = masks_of(candidate.labels, plan)
             examination = examiner.examine(candidate.volume, masks, truth=painted[1])
-            outcome = judge(examination, candidate.volume, masks) if judge else ""
-            yield from lines_of(case, candidate, examination, plan=plan, outcome=outcome)
+            rules = examiner.check(candidate.volume, masks)
+            yield from lines_of(case, candidate, examination, plan=plan, rules=rules)
         _log.info("case %d measured", number)
 
 
 def lines_of(
-    case: LabelledVolume, candidate: Candidate, examination: Examination, *, plan: StructurePlan, outcome: str
+    case: LabelledVolume,
+    candidate: Candidate,
+    examination: Examination,
+    *,
+    plan: StructurePlan,
+    rules: Sequence[Finding],
 ) -> Iterator[Line]:
     """Set the evidence on one candidate beside its true quality, one line per structure."""
     masks = masks_of(candidate.labels, plan)
@@ -117,7 +120,7 @@ def lines_of(
             pseudo_truth_dice=round(dice(truth.masks[label], expert[label]), 5),
             agreement=round(candidate.agreement[label], 5) if label in candidate.agreement else None,
             missing_mm=round(examination.missing_mm[label], 3),
-            outcome=outcome,
+            rules=" ".join(f"{f.code}={f.value:g}" for f in rules if f.segment == label and f.value),
             evidence=tuple(round(float(v), 5) for v in examination.evidence[label].as_vector()),
         )
 
@@ -149,6 +152,23 @@ def evidence_of(line: Line) -> Evidence:
     return Evidence(**dict(zip(EVIDENCE_NAMES, line.evidence, strict=True)))
 
 
+def findings_of(lines: Sequence[Line], calibration: Calibration) -> tuple[Finding, ...]:
+    """Rebuild what QC says of one candidate from its lines, under any calibration."""
+    return tuple(finding for line in lines for finding in _findings(line, calibration))
+
+
+def _findings(line: Line, calibration: Calibration) -> Iterator[Finding]:
+    found = calibration.structures[line.label].predict_dice(evidence_of(line))
+    yield Finding(
+        stage="", code="PREDICTED_DICE", segment=line.label, value=found.value, low=found.low, high=found.high
+    )
+    yield Finding(stage="", code="MISSING_END", segment=line.label, value=line.missing_mm)
+    yield Finding(stage="", code="OUT_OF_DISTRIBUTION", value=-evidence_of(line).image_match)
+    for rule in line.rules.split():
+        code, _, value = rule.partition("=")
+        yield Finding(stage="", code=code, segment=line.label, value=float(value))
+
+
 def _line(row: Mapping[str, str]) -> Line:
     return Line(
         split=row["split"],
@@ -162,6 +182,6 @@ def _line(row: Mapping[str, str]) -> Line:
         pseudo_truth_dice=float(row["pseudo_truth_dice"]),
         agreement=float(row["agreement"]) if row["agreement"] else None,
         missing_mm=float(row["missing_mm"]),
-        outcome=row["outcome"],
+        rules=row["rules"],
         evidence=tuple(float(row[name]) for name in EVIDENCE_NAMES),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from dicom_sr.verdict import Criterion
 from models.card import read_card, write_card
 from models.errors import UnusableVolume
 from models.fingerprint import DatasetFingerprint, fingerprint_of
@@ -22,16 +21,14 @@ from models.segmentation.augment import Augmentation
 from models.segmentation.cases import LabelledVolume, case_names, read_cases, training_case
 from models.segmentation.segmenter import load_segmenter
 from models.segmentation.task import Task
-from models.segmentation_qc.calibrate import calibrate, rule_criteria
-from models.segmentation_qc.candidates import DeployedSegmenter
+from models.segmentation_qc.calibrate import RULES, calibrate, rule_criteria
+from models.segmentation_qc.candidates import Candidate, DeployedSegmenter
 from models.segmentation_qc.failures import read_failures, train_failures, write_failures
 from models.segmentation_qc.fitting import FitSettings, fit
 from models.segmentation_qc.judge import Examiner
-from models.segmentation_qc.missing import missing_end_mm
 from models.segmentation_qc.networks import ResidualNet, ResidualShape
-from models.segmentation_qc.plausibility import check_anatomy
 from models.segmentation_qc.structures import HIPPOCAMPUS_PLAN
-from models.segmentation_qc.table import masks_of, measure_cases, read_table, write_table
+from models.segmentation_qc.table import Line, lines_of, masks_of, measure_cases, read_table, write_table
 from models.segmentation_qc.weights import REFERENCE_FILE, QcWeights, read_weights, write_weights
 from models.split import Split, person_of, split_patients
 
@@ -163,24 +160,24 @@ def recalibrate(data: Path, out: Path, *, work: Path) -> Path:
         If the QC network, the failures or the deployed segmenter are missing.
     """
     labelled = _cases(data, Split.QC_TRAIN, Split.CALIBRATION)
-    deployed = deployed_segmenter()
     examiner = load_examiner(out)
     lines = measure_cases(
         labelled,
         examiner=examiner,
         plan=HIPPOCAMPUS_PLAN,
-        deployed=deployed,
+        deployed=deployed_segmenter(),
         undertrained=read_failures(work / FAILURES_FILE),
     )
     write_table(lines, work / TABLE_FILE)
-    good = _good_values(labelled, deployed, examiner, read_weights(out).fingerprint)
-    finish_calibration(out, work=work, rules=tuple(rule_criteria(good, images=len(labelled))))
+    finish_calibration(labelled, out, work=work)
     return out
 
 
-def finish_calibration(out: Path, *, work: Path, rules: Sequence[Criterion]) -> None:
+def finish_calibration(labelled: Sequence[LabelledVolume], out: Path, *, work: Path) -> None:
     """Fit scorers and thresholds to the table of candidates and seal the weights folder with its card."""
-    calibration = calibrate(read_table(work / TABLE_FILE), rules)
+    lines = read_table(work / TABLE_FILE)
+    good = _good_values(lines, _expert_lines(labelled, load_examiner(out)))
+    calibration = calibrate(lines, tuple(rule_criteria(good, images=len(labelled))))
     calibration.write(out)
     segmenters = {name: find_model(name).digest for name in ("hippocampus", "hippocampus-subfields")}
     account = {"patients": calibration.patients, "images": calibration.images, "segmenters": segmenters}
@@ -214,22 +211,26 @@ def qc_fingerprint(labelled: Sequence[LabelledVolume]) -> DatasetFingerprint:
     )
 
 
-def _good_values(
-    labelled: Sequence[LabelledVolume], deployed: DeployedSegmenter, examiner: Examiner, fingerprint: DatasetFingerprint
-) -> Mapping[str, list[tuple[str, float]]]:
+def _good_values(lines: Sequence[Line], experts: Iterable[Line]) -> Mapping[str, list[tuple[str, float]]]:
     """Collect what the rules say of experts' masks and of what the deployed segmenter makes of good images."""
     collected: dict[str, list[tuple[str, float]]] = {}
-    for case in labelled:
-        truth = examiner.paint(case.volume)
-        for labels in (case.expert.astype(np.uint8), deployed.segment(case.volume)[0]):
-            masks = masks_of(labels, HIPPOCAMPUS_PLAN)
-            for finding in check_anatomy(masks, case.volume.grid, fingerprint, HIPPOCAMPUS_PLAN, stage=""):
-                if finding.value is not None:
-                    collected.setdefault(finding.code, []).append((finding.segment, finding.value))
-            for label, mask in masks.items():
-                missing = missing_end_mm(mask, truth.masks[label], case.volume.grid.spacing)
-                collected.setdefault("MISSING_END", []).append((label, missing))
+    for line in (*(line for line in lines if line.source == "deployed"), *experts):
+        said = {code: float(value) for code, _, value in (rule.partition("=") for rule in line.rules.split())}
+        for code in RULES:
+            value = line.missing_mm if code == "MISSING_END" else said.get(code, 0.0)
+            collected.setdefault(code, []).append((line.label, value))
     return collected
+
+
+def _expert_lines(labelled: Iterable[LabelledVolume], examiner: Examiner) -> Iterator[Line]:
+    for case in labelled:
+        expert = Candidate(
+            source="expert", variant="", volume=case.volume, labels=case.expert.astype(np.uint8), agreement={}
+        )
+        masks = masks_of(expert.labels, HIPPOCAMPUS_PLAN)
+        examination = examiner.examine(case.volume, masks)
+        rules = examiner.check(case.volume, masks)
+        yield from lines_of(case, expert, examination, plan=HIPPOCAMPUS_PLAN, rules=rules)
 
 
 def _cases(data: Path, *splits: Split) -> list[LabelledVolume]:

@@ -38,6 +38,7 @@ def lines(persons: int = 24, each: int = 20) -> list[Line]:
                 -(1 - seen),
                 -float(random.uniform(0, 3)),
                 -1.0,
+                0.9,
             )
             made.append(
                 Line(
@@ -52,7 +53,7 @@ def lines(persons: int = 24, each: int = 20) -> list[Line]:
                     pseudo_truth_dice=0.9,
                     agreement=None,
                     missing_mm=0.0,
-                    outcome="",
+                    rules="",
                     evidence=evidence,
                 )
             )
@@ -74,10 +75,10 @@ def test_the_scorer_learns_what_evidence_says() -> None:
 
 
 @settings(deadline=None, max_examples=50)
-@given(st.lists(st.floats(-1, 1), min_size=8, max_size=8), st.integers(0, 7), st.floats(0, 2))
+@given(st.lists(st.floats(-1, 1), min_size=9, max_size=9), st.integers(0, 8), st.floats(0, 2))
 def test_better_evidence_never_lowers_the_score(base: list[float], which: int, gain: float) -> None:
     random = np.random.default_rng(1)
-    evidence = random.uniform(-1, 1, (80, 8))
+    evidence = random.uniform(-1, 1, (80, 9))
     scorer = fit_scorer(evidence, evidence[:, 0] ** 3 - evidence[:, 5], np.ones(80), names=EVIDENCE_NAMES)
     better = np.array(base)
     better[which] += gain
