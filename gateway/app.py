@@ -17,7 +17,8 @@ from typing import Any
 import structlog
 
 from gateway.config import Config, Peer
-from gateway.dimse.contexts import STORAGE_CLASSES
+from gateway.dimse.archive import archive_of
+from gateway.dimse.contexts import SERVICE_CLASSES, STORAGE_CLASSES
 from gateway.dimse.courier import dimse_courier
 from gateway.dimse.find_count import FindCount
 from gateway.dimse.node import DicomNode
@@ -165,7 +166,8 @@ class Parts:
             lambda _received: self._edits.wake(),
             maximum_object_mb=config.node.maximum_object_mb,
         )
-        self._node = DicomNode(config.node, self._receiver, lambda _transfer: self._assembly.wake())
+        archive = archive_of(config, env.database, env.blobs, env.clock)
+        self._node = DicomNode(config.node, self._receiver, lambda _transfer: self._assembly.wake(), archive)
         self._dicom_address = ""
         self._started_at = env.clock()
 
@@ -256,7 +258,7 @@ class Parts:
         return NodeFacts(
             ae_titles=(node.ae_title, *node.more_ae_titles),
             dicom_address=self._dicom_address,
-            contexts=len(STORAGE_CLASSES) + 1,
+            contexts=len(STORAGE_CLASSES) + len(SERVICE_CLASSES) + 1,
             open_associations=self._node.open_associations,
             started_at=self._started_at,
         )

@@ -13,7 +13,7 @@ from pynetdicom.presentation import PresentationContext
 
 from gateway.dimse.archive import Archive
 from gateway.dimse.identifier import instances_to_send, matches
-from gateway.dimse.status import store_status
+from gateway.dimse.status import query_status
 from gateway.domain.errors import GatewayError, NotFound
 from gateway.services import assign
 from gateway.services.holdings import HeldInstance
@@ -37,7 +37,7 @@ def on_find(event: evt.Event, archive: Archive) -> Iterator[Found]:
             yield PENDING, match
     except GatewayError as error:
         logger.warning("a query from '%s' was refused: %s", _calling(event), error.detail)
-        yield store_status(error), None
+        yield query_status(error), None
 
 
 def on_get(event: evt.Event, archive: Archive) -> Iterator[int | Found]:
@@ -47,7 +47,7 @@ def on_get(event: evt.Event, archive: Archive) -> Iterator[int | Found]:
     except GatewayError as error:
         logger.warning("a C-GET from '%s' was refused: %s", _calling(event), error.detail)
         yield 1
-        yield store_status(error), None
+        yield query_status(error), None
         return
     yield len(wanted)
     yield from _sent(archive, wanted, taker=archive.readers.get(_calling(event)), act="C_GET", is_cancelled=event)

@@ -19,7 +19,7 @@ OUT_OF_RESOURCES: Final = 0xA700
 DATA_SET_DOES_NOT_MATCH: Final = 0xA900
 CANNOT_UNDERSTAND: Final = 0xC000
 
-#: Status of C-STORE, C-FIND and C-GET by error code; any other error is a processing failure.
+#: Status of C-STORE by error code; any other error is a processing failure.
 STORE_STATUS: Final = {
     "STORAGE_FULL": OUT_OF_RESOURCES,
     "TOO_LARGE": OUT_OF_RESOURCES,
@@ -30,8 +30,10 @@ STORE_STATUS: Final = {
     "UID_NOT_AS_ANNOUNCED": DATA_SET_DOES_NOT_MATCH,
     "TRUNCATED_DATASET": CANNOT_UNDERSTAND,
     "UNREADABLE": CANNOT_UNDERSTAND,
-    "BAD_IDENTIFIER": DATA_SET_DOES_NOT_MATCH,
 }
+
+#: Status of C-FIND, C-MOVE and C-GET by error code; any other error is "unable to process".
+QUERY_STATUS: Final = {"BAD_IDENTIFIER": DATA_SET_DOES_NOT_MATCH}
 
 #: What status codes mean to a person, for peers' answers to us.
 _MEANINGS: Final = (
@@ -51,8 +53,13 @@ _MEANINGS: Final = (
 
 
 def store_status(error: GatewayError) -> int:
-    """Return the status that answers an error."""
+    """Return the C-STORE status that answers an error."""
     return STORE_STATUS.get(error.code, PROCESSING_FAILURE)
+
+
+def query_status(error: GatewayError) -> int:
+    """Return the C-FIND, C-MOVE or C-GET status that answers an error, PS3.4 Tables C.4-1 to C.4-3."""
+    return QUERY_STATUS.get(error.code, CANNOT_UNDERSTAND)
 
 
 def meaning(status: int) -> str:
