@@ -187,11 +187,20 @@ def _reason(assessed: AssessedFinding) -> Reason:
         code=finding.code,
         segment=finding.segment,
         outcome=outcome,
-        text=finding.detail or _sentence(finding, assessed.criterion),
+        text=_sentence(finding, assessed.criterion),
     )
 
 
 def _sentence(finding: Finding, criterion: Criterion | None) -> str:
+    """Say value, interval and bounds; a rule that holds or not has nothing to say but its detail."""
+    is_rule = finding.value == 1.0 and criterion is not None and criterion.reject_above == 0.5
+    if finding.detail and (is_rule or finding.value is None):
+        return finding.detail
+    stated = _stated(finding, criterion)
+    return f"{stated}: {finding.detail}" if finding.detail else stated
+
+
+def _stated(finding: Finding, criterion: Criterion | None) -> str:
     unit = "" if finding.unit == "1" else f" {finding.unit}"
     value = "not measurable" if finding.value is None else f"{finding.value:.3g}{unit}"
     if finding.low is not None and finding.high is not None:
