@@ -85,7 +85,7 @@ def _most_layers(shape: tuple[int, int, int]) -> int:
 
 
 def _is_free(layer: npt.NDArray[np.uint16], patches: Sequence[Patch]) -> bool:
-    return not any(bool(_target(layer, patch)[patch.block.pixels].any()) for patch in patches)
+    return not any(bool(((_target(layer, patch) != 0) & patch.block.pixels).any()) for patch in patches)
 
 
 def _target(layer: npt.NDArray[np.uint16], patch: Patch) -> npt.NDArray[np.uint16]:

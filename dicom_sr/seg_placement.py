@@ -103,6 +103,7 @@ def place_frames(frames: FrameTable, source: SourceSeries, grid: Grid, *, rows: 
         column_steps = _steps(frames.orientations[:, :3], frames.spacings[:, 1:], inverse)
         origins: Floats = (frames.positions - grid.affine[:3, 3]) @ inverse.T
         axes = np.stack([_axes(row_steps), _axes(column_steps)], axis=1)
+    positions = _SourcePositions(source)
     layouts = [SLICE_LAYOUT] * frames.count
     planes = [-1] * frames.count
     for row_axis, column_axis in {(int(row), int(column)) for row, column in axes}:
@@ -114,8 +115,8 @@ def place_frames(frames: FrameTable, source: SourceSeries, grid: Grid, *, rows: 
         for index, plane in zip(indices.tolist(), found.tolist(), strict=True):
             layouts[index] = layout
             planes[index] = plane
-            if plane < 0 and layout.is_identity:
-                planes[index] = _nearest_slice(frames.positions[index], origins[index], source, grid, (rows, columns))
+            if plane < 0 and layout.is_identity and (rows, columns) == grid.shape[1:]:
+                planes[index] = positions.slice_at(frames.positions[index], float(np.round(origins[index, 0])))
     cut_along = [layout.plane_axis for layout, plane in zip(layouts, planes, strict=True) if plane >= 0]
     usual = max(range(3), key=cut_along.count)
     planes = [p if layout.plane_axis == usual else -1 for p, layout in zip(planes, layouts, strict=True)]
@@ -169,18 +170,23 @@ def _fills(grid: Grid, row_axis: int, column_axis: int, matrix: tuple[int, int])
     return matrix == (grid.shape[abs(row_axis) - 1], grid.shape[abs(column_axis) - 1])
 
 
-def _nearest_slice(position: Floats, origin: Floats, source: SourceSeries, grid: Grid, matrix: tuple[int, int]) -> int:
-    """Return the slice whose own Image Position (Patient) is within 0.01 mm of `position`, or -1.
+class _SourcePositions:
+    """The slices' own positions, for frames that fit the regular grid too loosely.
 
     The grid is a regular fit; the headers of an unevenly rounded series may deviate more than a frame is allowed to.
     """
-    z = np.round(origin[0])
-    if matrix != grid.shape[1:] or not 0 <= z < grid.shape[0]:
-        return -1
-    wanted = source.slices[int(z)]
-    if wanted.frame_number is not None:
-        return -1
-    header = next(h for h in source.headers if str(h.SOPInstanceUID) == wanted.sop_instance_uid)
-    actual = numbers(header, "ImagePositionPatient")
-    near = len(actual) == 3 and bool((np.abs(position - actual) <= POSITION_TOLERANCE_MM).all())
-    return int(z) if near else -1
+
+    def __init__(self, source: SourceSeries) -> None:
+        self._slices = source.slices
+        self._headers = source.headers
+        self._positions: dict[str, tuple[float, ...]] = {}
+
+    def slice_at(self, position: Floats, z: float) -> int:
+        """Return slice `z` if its Image Position (Patient) is within 0.01 mm of `position`, else -1."""
+        if not 0 <= z < len(self._slices) or self._slices[int(z)].frame_number is not None:
+            return -1
+        if not self._positions:
+            self._positions = {str(h.SOPInstanceUID): numbers(h, "ImagePositionPatient") for h in self._headers}
+        actual = self._positions.get(self._slices[int(z)].sop_instance_uid, ())
+        near = len(actual) == 3 and bool((np.abs(position - actual) <= POSITION_TOLERANCE_MM).all())
+        return int(z) if near else -1

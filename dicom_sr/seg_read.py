@@ -1,29 +1,34 @@
 """Read any segmentation object to masks on the grid of its source: tolerant of what real editors write, not resampled.
 
-Oddities that do not change a mask are warnings, oddities that put a mask in doubt are conflicts; both are data. Only
-what cannot be read at all is an exception, `UnreadableSeg`. Whether a conflict holds an edit is decided by `match`.
+What is odd about an object is data (`seg_content`); only what cannot be read at all is an exception, `UnreadableSeg`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Mapping
 
 import numpy as np
 from pydicom.dataset import Dataset
 
 from dicom_sr.errors import GeometryMismatch
 from dicom_sr.seg_block import crop
+from dicom_sr.seg_content import (
+    MAX_SEGMENT_NUMBER,
+    SegConflict,
+    SegConflictCode,
+    SegContent,
+    SegWarning,
+    SegWarningCode,
+)
 from dicom_sr.seg_errors import UnreadableReason, UnreadableSeg, refusing
 from dicom_sr.seg_header import DeclaredSegment, SegHeader, read_seg_header
 from dicom_sr.seg_kind import SegKind
 from dicom_sr.seg_layers import LayerPacker, Patch, require_layers
 from dicom_sr.seg_open import open_seg, parse_seg
 from dicom_sr.seg_pixels import Frame, PixelFrames, open_pixels
-from dicom_sr.seg_placement import SLICE_LAYOUT, Placement, place_frames
-from dicom_sr.segmentation import Layers, Mask, Segment, Segmentation
+from dicom_sr.seg_placement import Placement, place_frames
+from dicom_sr.segmentation import Layers
 from dicom_sr.source import SourceSeries
 from dicom_sr.volume import Grid
 
@@ -45,133 +50,6 @@ __all__ = [
 
 #: Frames per (segment, plane) beyond which an object is refused before anything is decoded.
 _MAX_REPEATS = 4
-#: Segment Number (0062,0004) is an unsigned 16-bit value.
-MAX_SEGMENT_NUMBER = 65535
-
-
-class SegWarningCode(StrEnum):
-    """An oddity that does not change a mask."""
-
-    NO_CHARACTER_SET = "NO_CHARACTER_SET"
-    PADDED_FRAMES = "PADDED_FRAMES"
-    UNPACKED_BITS = "UNPACKED_BITS"
-    SPACING_FROM_SOURCE = "SPACING_FROM_SOURCE"
-    BACKGROUND_SEGMENT = "BACKGROUND_SEGMENT"
-    SEVERAL_FRAMES_ON_PLANE = "SEVERAL_FRAMES_ON_PLANE"
-    TURNED_FRAMES = "TURNED_FRAMES"
-    FRAMES_WITHOUT_SOURCE = "FRAMES_WITHOUT_SOURCE"
-    THRESHOLDED = "THRESHOLDED"
-
-
-class SegConflictCode(StrEnum):
-    """An oddity that puts a mask in doubt."""
-
-    OFF_GRID = "OFF_GRID"
-    PLANE_SOURCE_CONFLICT = "PLANE_SOURCE_CONFLICT"
-    DOUBLED_PLANE = "DOUBLED_PLANE"
-    UNDECLARED_SEGMENT = "UNDECLARED_SEGMENT"
-    DOUBLED_SEGMENT_NUMBER = "DOUBLED_SEGMENT_NUMBER"
-
-
-@dataclass(frozen=True, slots=True)
-class SegWarning:
-    """A warning and how many frames (or segments) it concerns."""
-
-    code: SegWarningCode
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class SegConflict:
-    """A conflict and how many frames, voxels or segments it concerns."""
-
-    code: SegConflictCode
-    count: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class SegContent:
-    """Header and masks of a segmentation object on the grid of its source.
-
-    Parameters
-    ----------
-    header : SegHeader
-        The header.
-    grid : Grid
-        Grid of the source.
-    layers : numpy.ndarray, (layer, z, y, x), uint16
-        Segment Numbers of the object; frames with a conflict of place or number are left out.
-    layers_of : mapping of int to tuple of int
-        For each declared foreground Segment Number the layers that may hold its voxels.
-    warnings : tuple of SegWarning
-        Oddities without consequence.
-    conflicts : tuple of SegConflict
-        Oddities that put a mask in doubt.
-    """
-
-    header: SegHeader
-    grid: Grid
-    layers: Layers
-    layers_of: Mapping[int, tuple[int, ...]]
-    warnings: tuple[SegWarning, ...]
-    conflicts: tuple[SegConflict, ...]
-
-    @property
-    def masks(self) -> Mapping[int, Mask]:
-        """Mask of every declared segment by number, each (z, y, x), bool; for small objects and tests."""
-        return {number: self.mask(number) for number in self.layers_of}
-
-    def mask(self, number: int) -> Mask:
-        """Mask of one declared segment by its number in the object, (z, y, x), bool."""
-        mask = np.zeros(self.grid.shape, np.bool_)
-        for layer in self.layers_of[number]:
-            mask |= self.layers[layer] == number
-        return mask
-
-    def segmentation(self, schema: Sequence[Segment], number_of: Mapping[str, int]) -> Segmentation:
-        """Express the masks in another schema.
-
-        Parameters
-        ----------
-        schema : sequence of Segment
-            Segments of the result.
-        number_of : mapping of str to int
-            For each label of the schema the Segment Number in this object; a label that is absent is an empty segment.
-
-        Returns
-        -------
-        Segmentation
-            Packed in the canonical order of the schema.
-        """
-        if len(self.layers) == 1:
-            return self._renumbered(schema, number_of)
-        packer = LayerPacker(self.grid.shape, len(schema))
-        layer_of = []
-        for segment in schema:
-            number = number_of.get(segment.label)
-            patches = [] if number is None else self._patches(number)
-            layer_of.append(packer.add(segment.number, patches))
-        return Segmentation(grid=self.grid, segments=tuple(schema), layers=packer.layers(), layer_of=tuple(layer_of))
-
-    def _renumbered(self, schema: Sequence[Segment], number_of: Mapping[str, int]) -> Segmentation:
-        table = np.zeros(MAX_SEGMENT_NUMBER + 1, np.uint16)
-        for segment in schema:
-            if number_of.get(segment.label) in self.layers_of:
-                table[number_of[segment.label]] = segment.number
-        same = all(table[number] == number for number in self.layers_of)
-        layers = self.layers if same else np.take(table, self.layers)
-        return Segmentation(grid=self.grid, segments=tuple(schema), layers=layers, layer_of=(0,) * len(schema))
-
-    def _patches(self, number: int) -> list[Patch]:
-        patches = []
-        for z in range(self.grid.shape[0]):
-            mask = np.zeros(self.grid.shape[1:], np.bool_)
-            for layer in self.layers_of.get(number, ()):
-                mask |= self.layers[layer, z] == number
-            block = crop(mask)
-            if block is not None:
-                patches.append(Patch(z, SLICE_LAYOUT, block))
-        return patches
 
 
 def read_seg(ds: Dataset, source: SourceSeries, *, header: SegHeader | None = None) -> SegContent:
