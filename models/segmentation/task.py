@@ -79,7 +79,7 @@ SUBFIELDS = Task(
     labels=("Hippocampus anterior", "Hippocampus posterior"),
     expert_values=((1,), (2,)),
     needs_region=True,
-    channels=(12, 24, 48, 96),
+    channels=(16, 32, 64),
     account={"purpose": "Divides a hippocampus mask into its anterior and posterior part.", **_ACCOUNT},
 )
 TASKS = (HIPPOCAMPUS, SUBFIELDS)
