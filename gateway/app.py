@@ -16,7 +16,7 @@ from typing import Any
 
 import structlog
 
-from gateway.config import Config, Peer
+from gateway.config import Config, FollowedOrthanc, Peer
 from gateway.dimse.archive import archive_of
 from gateway.dimse.contexts import SERVICE_CLASSES, STORAGE_CLASSES
 from gateway.dimse.courier import dimse_courier
@@ -35,6 +35,7 @@ from gateway.services.courier_http import http_courier
 from gateway.services.deliver import Deliverer
 from gateway.services.environment import Environment, build_environment
 from gateway.services.expected_count import ConfiguredCount, QidoCount
+from gateway.services.follow_orthanc import orthanc_follower
 from gateway.services.load_series import load_image
 from gateway.services.picture_cache import PictureCache
 from gateway.services.pictures import Pictures
@@ -168,6 +169,7 @@ class Parts:
         )
         archive = archive_of(config, env.database, env.blobs, env.clock)
         self._node = DicomNode(config.node, self._receiver, lambda _transfer: self._assembly.wake(), archive)
+        self._followers = [self._loop_of(followed) for followed in config.follow]
         self._dicom_address = ""
         self._started_at = env.clock()
 
@@ -175,7 +177,7 @@ class Parts:
         """Start everything on `stack`, doors last; return the ready line."""
         self._dispatcher.start()
         stack.callback(partial(self._dispatcher.stop, grace_s=_DRAIN_S))
-        for loop in (*self._deliveries, self._edits, self._assembly):
+        for loop in (*self._deliveries, self._edits, self._assembly, *self._followers):
             loop.start()
             stack.callback(loop.stop)
         host, port = self._node.start()
@@ -186,6 +188,11 @@ class Parts:
         http_host, http_port = server.start()
         stack.callback(server.stop)
         return f"overread ready dicom={host}:{port} aet={node.ae_title} http={http_host}:{http_port}"
+
+    def _loop_of(self, followed: FollowedOrthanc) -> Loop:
+        env = self._env
+        follower = orthanc_follower(followed, receiver=self._receiver, database=env.database, clock=env.clock)
+        return Loop(f"follow {followed.name}", lambda: follower.step() > 0, interval_s=followed.poll_seconds)
 
     def _assemble(self) -> bool:
         closures = assemble.find_closable(
