@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import structlog
 
@@ -78,6 +78,18 @@ class StageRunner:
             return "FAILED"
         return "DONE"
 
+    def recompute(self, run: StageRun) -> dict[str, str]:
+        """Do the work of a finished stage run again and return the canonical digest of each artifact; keeps nothing."""
+        with self._env.database.read() as session:
+            case = session.get(Case, run.case_id)
+            assert case is not None
+            iteration = ledger.iteration_of(session, run.case_id, run.generation, run.iteration)
+        stage = ledger.stage_of(self._env.pipeline(case.pipeline), run)
+        outputs = self._work_of[stage.kind](
+            self._inputs(stage, run, iteration), self._env.catalogue.card(stage), self._models
+        )
+        return {role: digest for role, _content, digest in _encoded(outputs)}
+
     def _work(self, claimed: Claim, started: float) -> None:
         with self._env.database.read() as session:
             run = session.get(StageRun, claimed.run_id)
@@ -143,21 +155,23 @@ class StageRunner:
         return self._series[key]
 
     def _publish(self, outputs: StageOutputs) -> Mapping[str, tuple[str, str]]:
-        published: dict[str, tuple[str, str]] = {}
-        for role, segmentation in (
-            (ledger.SEGMENTATION, outputs.segmentation),
-            (ledger.PSEUDO_GROUND_TRUTH, outputs.pseudo_ground_truth),
-        ):
-            if segmentation is not None:
-                blob = self._env.blobs.put(encode_segmentation(segmentation))
-                published[role] = (blob, segmentation.digest())
-        if outputs.findings:
-            content = encode_findings(outputs.findings)
-            published[ledger.FINDINGS] = (self._env.blobs.put(content), digest_of(json.loads(content)))
-        if outputs.worst_slices:
-            content = canonical_json({label: list(slices) for label, slices in outputs.worst_slices.items()})
-            published[ledger.WORST_SLICES] = (self._env.blobs.put(content), digest_of(json.loads(content)))
-        return published
+        return {role: (self._env.blobs.put(content), digest) for role, content, digest in _encoded(outputs)}
+
+
+def _encoded(outputs: StageOutputs) -> Iterator[tuple[str, bytes, str]]:
+    """Yield role, bytes and canonical digest of everything a stage put out."""
+    for role, segmentation in (
+        (ledger.SEGMENTATION, outputs.segmentation),
+        (ledger.PSEUDO_GROUND_TRUTH, outputs.pseudo_ground_truth),
+    ):
+        if segmentation is not None:
+            yield role, encode_segmentation(segmentation), segmentation.digest()
+    if outputs.findings:
+        content = encode_findings(outputs.findings)
+        yield ledger.FINDINGS, content, digest_of(json.loads(content))
+    if outputs.worst_slices:
+        content = canonical_json({label: list(slices) for label, slices in outputs.worst_slices.items()})
+        yield ledger.WORST_SLICES, content, digest_of(json.loads(content))
 
 
 def _where(error: BaseException) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,7 +22,7 @@ from gateway.services.environment import Environment, build_environment
 from gateway.services.receive import Received, Receiver
 from gateway.services.run_stage import StageRunner
 from gateway.services.schedule import next_ready
-from gateway.services.stage_work import WORK, StageInputs, StageOutputs
+from gateway.services.stage_work import WORK, StageInputs, StageOutputs, Work
 from gateway.store.tables import AuditEvent, Case, Edit, Hold, Iteration, Output, StageRun
 
 _COMMAND = str(Path(__file__).with_name("segmenting_command.py"))
@@ -110,6 +110,7 @@ class Lab:
     clock: Clock
     receiver: Receiver
     runner: StageRunner
+    work: Mapping[StageKind, Work]
     received: list[Received] = field(default_factory=list)
 
     @classmethod
@@ -119,8 +120,9 @@ class Lab:
         env = build_environment(config or toy_config(), folder, version="0.0.0", clock=clock)
         SQLModel.metadata.create_all(env.database.engine)
         receiver = Receiver(env.database, env.blobs, clock, 0, lambda _received: None)
-        runner = StageRunner(env, device="cpu", work={**WORK, StageKind.SEGMENTATION: threshold_segment})
-        return cls(env=env, clock=clock, receiver=receiver, runner=runner)
+        work = {**WORK, StageKind.SEGMENTATION: threshold_segment}
+        runner = StageRunner(env, device="cpu", work=work)
+        return cls(env=env, clock=clock, receiver=receiver, runner=runner, work=work)
 
     def send(self, files: Iterable[Path], *, sender: str = "SCANNER", **more: str) -> None:
         """Receive files as one association would bring them."""

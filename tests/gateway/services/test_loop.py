@@ -16,6 +16,7 @@ from gateway.services import holds
 from gateway.services.accept_edit import EditOutcome
 from gateway.services.assemble import close_study, find_closable
 from gateway.services.claim import Completion, claim, complete, record_crash, retry
+from gateway.services.replay import replay
 from gateway.services.review import decide
 from gateway.store import audit
 from gateway.store.tables import Case, NoMatchRow, StageRun
@@ -423,3 +424,10 @@ def test_a_bad_seg_is_held_and_the_next_good_one_is_taken(lab: Lab, images: list
     assert lab.edit(path) is EditOutcome.HELD
     assert lab.holds()[0].reasons[0]["code"] == "IDENTITY_MISMATCH"
     assert lab.edit(good) is EditOutcome.ACCEPTED
+
+
+def test_a_replay_of_a_case_gives_every_artifact_again(lab: Lab, images: list[Path]) -> None:
+    case = lab.process(images)
+    found = replay(lab.env, case.id, device="cpu", work=lab.work)
+    assert {item.stage for item in found} == {"image_qc", "core", "halves", "measure"}
+    assert all(item.is_equal for item in found)
