@@ -24,7 +24,7 @@ from tests.support.web_gateway import Bench
 #: Verbs of the outside contract (DESIGN section 7) that this version speaks.
 VERBS = (
     *("init", "check", "serve", "demo", "send", "echo", "cases", "show", "review", "edit", "bundle", "holds"),
-    *("models", "train", "evaluate", "audit", "conformance", "version"),
+    *("models", "train", "evaluate", "replay", "audit", "conformance", "version"),
 )
 
 
