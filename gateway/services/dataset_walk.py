@@ -31,7 +31,8 @@ _UNDEFINED = 0xFFFFFFFF
 _ITEM = 0xFFFEE000
 _ITEM_END = 0xFFFEE00D
 _SEQUENCE_END = 0xFFFEE0DD
-_LONG_VRS = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
+_SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
+_LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +51,8 @@ class Encoding:
     big_endian: bool
 
 
-_TAGS = {False: Struct("<HH"), True: Struct(">HH")}
+_HEADERS = {False: Struct("<HH2sH"), True: Struct(">HH2sH")}
 _LONGS = {False: Struct("<I"), True: Struct(">I")}
-_SHORTS = {False: Struct("<H"), True: Struct(">H")}
 _IMPLICIT = Encoding(explicit=False, big_endian=False)
 
 
@@ -121,18 +121,19 @@ class _Walk:
         view, big = self._view, encoding.big_endian
         if position + 8 > self._end:
             raise _truncated()
-        group, element = _TAGS[big].unpack_from(view, position)
+        group, element, vr, short = _HEADERS[big].unpack_from(view, position)
         tag = group << 16 | element
         if not encoding.explicit or group == 0xFFFE:
             return tag, _LONGS[big].unpack_from(view, position + 4)[0], position + 8
-        vr = bytes(view[position + 4 : position + 6])
-        if vr in _LONG_VRS:
-            if position + 12 > self._end:
-                raise _truncated()
-            return tag, _LONGS[big].unpack_from(view, position + 8)[0], position + 12
-        if not (vr.isalpha() and vr.isupper()):
+        if vr in _SHORT_VRS:
+            return tag, short, position + 8
+        if vr not in _LONG_VRS:
+            if vr.isalpha() and vr.isupper():
+                return tag, short, position + 8
             raise _unreadable("an element names no VR although its transfer syntax says it must")
-        return tag, _SHORTS[big].unpack_from(view, position + 6)[0], position + 8
+        if position + 12 > self._end:
+            raise _truncated()
+        return tag, _LONGS[big].unpack_from(view, position + 8)[0], position + 12
 
     def _nested_encoding(self, position: int, tag: int) -> Encoding:
         # PS3.5 6.2.2 note 2: a value of VR UN and undefined length is a sequence in implicit VR little endian.

@@ -158,7 +158,10 @@ def _text(raw: bytes, encodings: list[str]) -> str:
         text = _with_escapes(raw, encodings)
     else:
         text = raw.decode(_PLAIN.get(encodings[0], encodings[0]), "replace")
-    return "".join(character for character in text.strip() if character.isprintable())[:_MAXIMUM_TEXT]
+    text = text.strip()
+    if not text.isprintable():
+        text = "".join(character for character in text if character.isprintable())
+    return text[:_MAXIMUM_TEXT]
 
 
 #: pydicom names these by their escape form; without escapes they are plain.

@@ -103,19 +103,16 @@ class Incoming:
         descriptor, name = tempfile.mkstemp(dir=folder)
         self._path: Path | None = Path(name)
         self._kept: Path | None = None
-        self._file = os.fdopen(descriptor, "wb", buffering=1 << 20)
+        self._file = os.fdopen(descriptor, "wb", buffering=0)
         self._hash = hashlib.sha256()
         self.size = 0
 
     @property
     def temporary_path(self) -> Path:
-        """Where the bytes are: flushed, not synced before `commit`."""
-        if self._path is None:
-            assert self._kept is not None
-            return self._kept
-        with _named_errors(self._path):
-            self._file.flush()
-        return self._path
+        """Where the bytes are: all written, not synced before `commit`."""
+        path = self._path or self._kept
+        assert path is not None
+        return path
 
     @property
     def sha256(self) -> str:
@@ -130,8 +127,10 @@ class Incoming:
         StorageFull
             If the disk has no room.
         """
-        with _named_errors(self._store.path):
-            self._file.write(content)
+        with _named_errors(self._store.path), memoryview(content) as view:
+            written = 0
+            while written < len(view):
+                written += self._file.write(view[written:])
         self._hash.update(content)
         self.size += len(content)
 
@@ -142,7 +141,6 @@ class Incoming:
             return sha256
         target = self._store._path(sha256)
         with _named_errors(self._path):
-            self._file.flush()
             if target.exists():
                 self._path.unlink()
             else:
