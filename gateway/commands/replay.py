@@ -15,7 +15,10 @@ def replay(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run a case's stages again from their stored inputs and compare every artifact; exit code 1 if one differs."""
+    """Run a case again and compare every artifact.
+
+    Stages start from their stored inputs; exit code 1 if an artifact differs.
+    """
     from gateway import logs
     from gateway.config_file import default_config, load
     from gateway.services.environment import build_environment
