@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 
-from sqlalchemy import ColumnElement, func, or_
+from sqlalchemy import ColumnElement, exists, func, or_
 from sqlalchemy.orm import Mapped
 from sqlmodel import Session, col, select
 
@@ -174,10 +174,11 @@ def _modality_condition(text: str) -> ColumnElement[bool] | None:
     if not wanted or "*" in wanted:
         return None
     kinds = [kind for kind, modality in OUTPUT_MODALITY.items() if modality in wanted]
-    received = select(Series.study_instance_uid).where(col(Series.modality).in_(wanted))
-    made = select(Output.study_instance_uid).where(col(Output.kind).in_(kinds))
+    # Asked study by study, so that a page is full after the first few, however many studies fit.
     uid = col(Study.study_instance_uid)
-    return or_(uid.in_(received), uid.in_(made)) if kinds else uid.in_(received)
+    received = exists().where(col(Series.study_instance_uid) == uid, col(Series.modality).in_(wanted))
+    made = exists().where(col(Output.study_instance_uid) == uid, col(Output.kind).in_(kinds))
+    return or_(received, made) if kinds else received
 
 
 def _with_contents(session: Session, rows: Sequence[Study]) -> tuple[HeldStudy, ...]:

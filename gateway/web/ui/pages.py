@@ -69,6 +69,7 @@ def show_worklist(
         "worklist.html",
         page="worklist",
         cases=found.cases,
+        counts=counts,
         query=query,
         is_filtered=bool(query.url(limit=50, cursor="")),
         next_url=f"?{query.url(cursor=found.next_cursor)}" if found.next_cursor else "",

@@ -15,6 +15,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from gateway.services import worklist
+from gateway.services.worklist import Counts
 from gateway.web.access import Identity
 from gateway.web.problems import Problem
 from gateway.web.request import services_of
@@ -100,7 +101,8 @@ class Pages:
             "dead_deliveries": 0,
         }
         if common["identity"] is not None and status < 500:
-            counts = worklist.counts(services.database)
+            counts = content.get("counts") or worklist.counts(services.database)
+            assert isinstance(counts, Counts)
             common |= {"open_holds": counts.open_holds, "dead_deliveries": counts.dead_deliveries}
         return HTMLResponse(self._environment.get_template(template).render(common | content), status)
 
