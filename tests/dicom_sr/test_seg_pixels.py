@@ -20,7 +20,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from dicom_sr import seg_codecs
+from dicom_sr import seg_codecs, seg_layers, seg_pixels
 from dicom_sr.seg_block import crop, crop_bits
 from dicom_sr.seg_header import read_seg_header
 from dicom_sr.seg_kind import SegKind
@@ -206,6 +206,39 @@ def test_a_codestream_that_declares_a_huge_matrix_is_never_handed_to_the_decoder
         with pytest.raises(UnreadableSeg) as refused:
             decode(huge, rows, columns, 8)
         assert refused.value.reason is UnreadableReason.UNDECODABLE_PIXELS
+
+
+def test_more_voxels_or_slower_bytes_than_can_be_decoded_in_time_are_refused(
+    source: SourceSeries, mask: Mask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = SegKind.LABELMAP
+    files = {
+        "MAX_NATIVE_VOXELS": Writer(kind=kind),
+        "MAX_COMPRESSED_VOXELS": Writer(kind=kind, syntax=RLELossless),
+        "MAX_ENCODED_BYTES": Writer(kind=kind, syntax=JPEG2000Lossless),
+    }
+    for limit, writer in files.items():
+        ds = parse_seg(write_foreign(source, declare("A"), frames_of({1: mask}, kind=kind), writer))
+        with monkeypatch.context() as patch:
+            patch.setattr(seg_pixels, limit, {JPEG2000Lossless: 100} if limit == "MAX_ENCODED_BYTES" else 100)
+            with pytest.raises(UnreadableSeg) as refused:
+                read_seg(ds, source)
+        assert refused.value.reason is UnreadableReason.TOO_LARGE
+        assert read_seg(ds, source).mask(1).any()
+
+
+def test_more_overlapping_segments_than_fit_in_memory_are_refused(
+    source: SourceSeries, mask: Mask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seg_layers, "MAX_LAYER_BYTES", 2 * 2 * mask.size)
+    for kind in (SegKind.BINARY, SegKind.LABELMAP):
+        two = read_foreign(source, declare("A", "B"), frames_of({1: mask, 2: mask}, kind=kind), Writer(kind=kind))
+        assert len(two.layers) == 2
+        with pytest.raises(UnreadableSeg) as refused:
+            read_foreign(
+                source, declare("A", "B", "C"), frames_of({1: mask, 2: mask, 3: mask}, kind=kind), Writer(kind=kind)
+            )
+        assert refused.value.reason is UnreadableReason.TOO_LARGE
 
 
 def test_fragments_are_joined_as_the_offset_table_says(source: SourceSeries, mask: Mask) -> None:
