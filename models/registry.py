@@ -91,8 +91,6 @@ def verify(card: ModelCard) -> None:
     TamperedWeights
         If a file is missing, was added or has other bytes, or the folder is no longer the one `card` was made from.
     """
-    if card.kind == "command":
-        return
     if card.kind == "bundle":
         if bundle_digest(card.folder) != card.digest:
             raise TamperedWeights(f"the bundle '{card.name}' changed since it was found")

@@ -9,10 +9,33 @@ from pathlib import Path
 
 from dicom_sr.segmentation import Mask
 from dicom_sr.volume import Volume
-from models.errors import CommandFailed, InvalidModel, UnsuitableAnswer, UnusableVolume
+from models.card import read_card
+from models.errors import CommandFailed, InvalidModel, UnsuitableAnswer, UntrustedBundle, UnusableVolume
 from models.nifti import read_nifti_labels, write_nifti
+from models.registry import ModelCard
 from models.segmentation.regrid import labels_on_grid
 from models.segmentation.segmenter import SegmentationResult, check_region
+
+_TIMEOUT_S = 900.0
+
+
+def command_of(card: ModelCard, *, trusted: bool) -> CommandSegmenter:
+    """Build the segmenter of a folder whose ``card.json`` is of kind ``command`` and holds ``argv`` and ``timeout_s``.
+
+    Raises
+    ------
+    UntrustedBundle
+        Unless an administrator vouches for it: the card names a program to run.
+    InvalidModel
+        If the card holds no command.
+    """
+    if not trusted:
+        raise UntrustedBundle(f"model '{card.name}' runs a program; say that it is trusted where the stage names it")
+    content = read_card(card.folder)
+    argv, timeout_s = content.get("argv"), content.get("timeout_s", _TIMEOUT_S)
+    if not isinstance(argv, list) or not isinstance(timeout_s, int | float):
+        raise InvalidModel("the card of a command needs argv, a list, and timeout_s, a number")
+    return CommandSegmenter([str(part) for part in argv], float(timeout_s), card.digest)
 
 
 class CommandSegmenter:

@@ -69,7 +69,7 @@ class Segmenter(Protocol):
 
 
 def load_segmenter(card: ModelCard, *, device: str = "auto", trusted: bool = False) -> Segmenter:
-    """Load a model of kind ``segmentation`` or ``bundle``, its files checked against the card.
+    """Load a model of kind ``segmentation``, ``bundle`` or ``command``, its files checked against the card.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def load_segmenter(card: ModelCard, *, device: str = "auto", trusted: bool = Fal
     device : str
         ``auto`` (an accelerator where there is one), ``cpu`` or ``cuda``.
     trusted : bool
-        Whether an administrator vouches for the code of a MONAI bundle.
+        Whether an administrator vouches for the code of a MONAI bundle, or for a command.
 
     Raises
     ------
@@ -94,6 +94,10 @@ def load_segmenter(card: ModelCard, *, device: str = "auto", trusted: bool = Fal
         from models.segmentation.bundle import BundleSegmenter
 
         return BundleSegmenter(card, device=device, trusted=trusted)
+    if card.kind == "command":
+        from models.segmentation.command import command_of
+
+        return command_of(card, trusted=trusted)
     raise InvalidModel(f"model '{card.name}' is of kind '{card.kind}', which cannot segment")
 
 

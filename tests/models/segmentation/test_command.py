@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.errors import CommandFailed, InvalidModel, ModelError, UnsuitableAnswer
+from models.card import write_card
+from models.errors import CommandFailed, InvalidModel, ModelError, UnsuitableAnswer, UntrustedBundle
 from models.phantom import hippocampus_phantom
+from models.registry import find_model
 from models.segmentation.command import CommandSegmenter
+from models.segmentation.segmenter import load_segmenter
 
 VOLUME, LABELS = hippocampus_phantom(0)
 HEAD = "import sys, nibabel as nib, numpy as np\nimage = nib.load(sys.argv[1])\nv = np.asarray(image.dataobj)\n"
@@ -83,6 +86,27 @@ def test_a_program_that_is_not_there_is_named() -> None:
 def test_a_command_without_placeholders_is_refused(argv: list[str]) -> None:
     with pytest.raises(InvalidModel, match="image"):
         CommandSegmenter(argv, 5, "d")
+
+
+def test_a_folder_can_name_a_command_but_only_a_trusted_one_runs(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    argv = _program(tmp_path, f"out = (v > 800); affine = image.affine\n{SAVE}")
+    content = {"name": "own", "version": "1", "kind": "command", "labels": ["White"], "needs_region": False}
+    write_card(folder, {**content, "argv": argv, "timeout_s": 60})
+    card = find_model(str(folder))
+    with pytest.raises(UntrustedBundle, match="trusted"):
+        load_segmenter(card)
+    segmenter = load_segmenter(card, trusted=True)
+    assert segmenter.digest == card.digest
+    np.testing.assert_array_equal(segmenter.segment(VOLUME).labels, VOLUME.voxels > 800)
+
+
+def test_a_folder_without_its_command_is_refused(tmp_path: Path) -> None:
+    content = {"name": "own", "version": "1", "kind": "command", "labels": ["White"], "needs_region": False}
+    write_card(tmp_path, content)
+    with pytest.raises(InvalidModel, match="argv"):
+        load_segmenter(find_model(str(tmp_path)), trusted=True)
 
 
 def test_shell_characters_are_not_interpreted(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from models.segmentation.export import export_bundle
 from models.segmentation.segmenter import load_segmenter
 
 
+@pytest.mark.slow
 def test_the_exported_bundle_answers_like_the_model(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     card = find_model("hippocampus")
