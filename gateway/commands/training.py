@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +17,8 @@ DataFolderArgument = Annotated[
 ]
 #: Data set of the hippocampus models below a folder that holds all data sets.
 _HIPPOCAMPUS = "hippocampus_msd"
+#: What training leaves for evaluation and does not ship: snapshots, tables of candidates.
+_WORK = Path(".work")
 
 
 class Trainable(StrEnum):
@@ -23,6 +26,7 @@ class Trainable(StrEnum):
 
     SEGMENTATION = "segmentation"
     SEGMENTATION_QC = "segmentation-qc"
+    IMAGE_QC = "image-qc"
 
 
 class Evaluable(StrEnum):
@@ -81,20 +85,14 @@ def train(
 
     logs.configure()
     folder = _hippocampus_folder(data)
-    if family is Trainable.SEGMENTATION_QC:
-        from models.segmentation_qc.train import NAME, QcTrainingSettings
-        from models.segmentation_qc.train import train as train_qc
-
-        qc_settings = QcTrainingSettings(minutes=minutes, seed=seed, threads=threads)
-        written = [train_qc(folder, out / NAME, work=out / f"{NAME}.work", settings=qc_settings)]
-    else:
-        from models.segmentation.task import TASKS, task_named
-        from models.segmentation.train import TrainingSettings
-        from models.segmentation.train import train as train_segmentation
-
-        settings = TrainingSettings(minutes=minutes, seed=seed, threads=threads)
-        names = [task_named(task).name] if task else [one.name for one in TASKS]
-        written = [train_segmentation(folder, out / name, task=name, settings=settings) for name in names]
+    budget = _Budget(minutes=minutes, seed=seed, threads=threads)
+    match family:
+        case Trainable.SEGMENTATION:
+            written = _train_segmentation(folder, out, task, budget)
+        case Trainable.SEGMENTATION_QC:
+            written = [_train_segmentation_qc(folder, out, budget)]
+        case Trainable.IMAGE_QC:
+            written = [_train_image_qc(folder, out)]
     if as_json:
         print_json({"weights": [str(path) for path in written]})
     else:
@@ -120,9 +118,8 @@ def evaluate(
     chosen = list(Family) if family is Evaluable.ALL else [Family(family.value)]
     reports = {}
     for one in chosen:
-        folder = data if one is Family.IMAGE_QC else _hippocampus_folder(data)
         target = out / one.value if out is not None and family is Evaluable.ALL else out
-        reports[one.value] = measure(one, folder, target)
+        reports[one.value] = measure(one, _hippocampus_folder(data), target)
     if as_json or family is not Evaluable.SEGMENTATION:
         print_json(reports if family is Evaluable.ALL else reports[family.value])
         return
@@ -130,6 +127,38 @@ def evaluate(
 
     for line in table(reports[family.value]):
         typer.echo(line)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Budget:
+    """What a training may cost, and where its random numbers start."""
+
+    minutes: float | None
+    seed: int
+    threads: int
+
+
+def _train_segmentation(data: Path, out: Path, task: str, budget: _Budget) -> list[Path]:
+    from models.segmentation.task import TASKS, task_named
+    from models.segmentation.train import TrainingSettings, train
+
+    settings = TrainingSettings(minutes=budget.minutes, seed=budget.seed, threads=budget.threads)
+    names = [task_named(task).name] if task else [one.name for one in TASKS]
+    return [train(data, out / name, task=name, settings=settings) for name in names]
+
+
+def _train_segmentation_qc(data: Path, out: Path, budget: _Budget) -> Path:
+    from models.segmentation_qc.train import NAME, QcTrainingSettings, train
+
+    settings = QcTrainingSettings(minutes=budget.minutes, seed=budget.seed, threads=budget.threads)
+    return train(data, out / NAME, work=_WORK / NAME, settings=settings)
+
+
+def _train_image_qc(data: Path, out: Path) -> Path:
+    from models.image_qc.likeness import WEIGHTS_NAME
+    from models.image_qc.train import train
+
+    return train(data, out / WEIGHTS_NAME)
 
 
 def _hippocampus_folder(data: Path) -> Path:
