@@ -353,6 +353,48 @@ def test_models_are_listed_and_verified(overread: Callable[..., tuple[int, str, 
     assert {row["verified"] for row in shipped.values()} == {"ok"}
 
 
+@pytest.mark.parametrize(
+    ("family", "module", "weights"),
+    [
+        ("segmentation", "models.segmentation.train", ["hippocampus", "hippocampus-subfields"]),
+        ("segmentation-qc", "models.segmentation_qc.train", ["hippocampus-qc"]),
+        ("image-qc", "models.image_qc.train", ["image-qc"]),
+    ],
+)
+def test_train_finds_the_data_set_and_names_the_weights(
+    overread: Callable[..., tuple[int, str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    family: str,
+    module: str,
+    weights: list[str],
+) -> None:
+    (tmp_path / "hippocampus_msd").mkdir()
+    given: list[tuple[Path, Path]] = []
+
+    def train(data: Path, out: Path, **_: object) -> Path:
+        given.append((data, out))
+        return out
+
+    monkeypatch.setattr(f"{module}.train", train)
+    code, out, _ = overread("train", family, tmp_path, "--out", tmp_path / "w", "--json")
+    expected = [tmp_path / "w" / name for name in weights]
+    assert code == 0
+    assert given == [(tmp_path / "hippocampus_msd", folder) for folder in expected]
+    assert json.loads(out)["weights"] == [str(folder) for folder in expected]
+
+
+def test_evaluate_all_measures_every_family_into_a_folder_of_its_own(
+    overread: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("models.evaluate.evaluate", lambda family, data, out: {"family": family, "out": str(out)})
+    code, out, _ = overread("evaluate", "all", tmp_path, "--out", tmp_path / "r", "--json")
+    assert code == 0
+    assert {name: report["out"] for name, report in json.loads(out).items()} == {
+        name: str(tmp_path / "r" / name) for name in ("segmentation", "segmentation-qc", "image-qc")
+    }
+
+
 def test_conformance_prints_the_statement(overread: Callable[..., tuple[int, str, str]]) -> None:
     code, out, _ = overread("conformance")
     assert code == 0
