@@ -22,7 +22,7 @@ from models.segmentation_qc.figures import Figures, all_figures
 from models.segmentation_qc.judge import Examination, NetworkSegmentationQc
 from models.segmentation_qc.structures import HIPPOCAMPUS_PLAN
 from models.segmentation_qc.table import masks_of, measure_cases, read_table, write_table
-from models.segmentation_qc.train import FAILURES_FILE, NAME, TASK, deployed_segmenter
+from models.segmentation_qc.train import FAILURES_FILE, NAME, TABLE_FILE, TASK, deployed_segmenter
 from models.split import Split, person_of, split_patients
 
 CANDIDATES_FILE = "test_candidates.csv"
@@ -70,8 +70,13 @@ def evaluate(data: Path, out: Path | None = None, *, work: Path = _WORK) -> Mapp
 
 def figures_again(folder: Path, card: ModelCard | None = None) -> Figures:
     """Compute ``metrics.json`` anew from the tables in `folder`."""
-    calibration = read_calibration((card or find_model(NAME)).folder)
-    figures = all_figures(read_table(folder / CANDIDATES_FILE), read_accidents(folder / ACCIDENTS_FILE), calibration)
+    weights = (card or find_model(NAME)).folder
+    figures = all_figures(
+        read_table(folder / CANDIDATES_FILE),
+        read_table(weights / TABLE_FILE),
+        read_accidents(folder / ACCIDENTS_FILE),
+        read_calibration(weights),
+    )
     (folder / METRICS_FILE).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     return figures
 

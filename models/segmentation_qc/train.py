@@ -88,7 +88,7 @@ def train(data: Path, out: Path, *, work: Path, settings: QcTrainingSettings | N
     out : Path
         Weights folder to write, by convention named ``hippocampus-qc``.
     work : Path
-        Folder for what is not shipped: snapshots of undertrained networks and the table of candidates.
+        Folder for what is not shipped: snapshots of undertrained networks.
     settings : QcTrainingSettings, optional
         How to train.
 
@@ -168,14 +168,14 @@ def recalibrate(data: Path, out: Path, *, work: Path) -> Path:
         deployed=deployed_segmenter(),
         undertrained=read_failures(work / FAILURES_FILE),
     )
-    write_table(lines, work / TABLE_FILE)
-    finish_calibration(labelled, out, work=work)
+    write_table(lines, out / TABLE_FILE)
+    finish_calibration(labelled, out)
     return out
 
 
-def finish_calibration(labelled: Sequence[LabelledVolume], out: Path, *, work: Path) -> None:
+def finish_calibration(labelled: Sequence[LabelledVolume], out: Path) -> None:
     """Fit scorers and thresholds to the table of candidates and seal the weights folder with its card."""
-    lines = read_table(work / TABLE_FILE)
+    lines = read_table(out / TABLE_FILE)
     good = _good_values(lines, _expert_lines(labelled, load_examiner(out)))
     calibration = calibrate(lines, tuple(rule_criteria(good, images=len(labelled))))
     calibration.write(out)

@@ -66,6 +66,25 @@ def test_intervals_cover_new_patients_as_promised() -> None:
     assert np.mean(covered) >= 0.87
 
 
+def test_intervals_cover_new_patients_who_bring_many_samples() -> None:
+    random = np.random.default_rng(0)
+    covered = []
+    for _ in range(200):
+        leaning = np.abs(random.normal(0, 1, 31))
+        errors = [float(abs(random.normal(0, 0.3)) + lean) for lean in leaning[:-1] for _ in range(5)]
+        groups = [str(n) for n in range(30) for _ in range(5)]
+        limit = conformal_by_group(errors, groups, coverage=0.9)
+        covered.append(abs(random.normal(0, 0.3)) + leaning[-1] <= limit)
+    assert 0.86 <= np.mean(covered) <= 0.97
+
+
+def test_one_sample_a_patient_is_plain_split_conformal() -> None:
+    errors = [float(v) for v in np.random.default_rng(0).permutation(19)]
+    groups = [str(n) for n in range(19)]
+    assert conformal_by_group(errors, groups, coverage=0.9) == conformal_quantile(errors, coverage=0.9)
+    assert conformal_by_group(errors[:8], groups[:8], coverage=0.9) == math.inf
+
+
 def test_patients_count_once_however_many_errors_they_give() -> None:
     errors = [1.0] * 1000 + [10.0 + i for i in range(20)]
     groups = ["one"] * 1000 + [f"p{i}" for i in range(20)]
