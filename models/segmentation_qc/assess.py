@@ -58,8 +58,8 @@ class SegmentationQc(Protocol):
         masks : mapping of str to numpy.ndarray, (z, y, x), bool
             By segment label, on the grid of `volume`; they may overlap.
         agreement : mapping of str to float
-            Agreement of the segmenting ensemble's members by segment label; empty where none is known, as for an
-            edited mask.
+            Agreement of the segmenting ensemble's members by segment label. A label named here is taken as made by a
+            network and untouched since; leave out the label of an edited mask, which gets a wider interval.
         stage : str
             Name of the stage that asks, put into every finding.
 

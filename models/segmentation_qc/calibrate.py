@@ -55,20 +55,28 @@ def calibrate(lines: Sequence[Line], rules: Sequence[Criterion]) -> Calibration:
         Criteria of the rules of anatomy, see `rule_criteria`.
     """
     structures: dict[str, StructureCalibration] = {}
+    machine: dict[str, StructureCalibration] = {}
     criteria: list[Criterion] = []
     for label in dict.fromkeys(line.label for line in lines):
         own = [line for line in lines if line.label == label]
-        overlap = cross_fit(own, np.array([line.dice for line in own]))
-        closeness = cross_fit(own, np.array([-math.log1p(line.hd95) for line in own]))
-        structures[label] = StructureCalibration(dice=overlap.score, closeness=closeness.score)
-        criteria.append(_dice_criterion(label, own, overlap))
+        made = [line for line in own if line.by_machine]
+        structures[label], of_any = _structure(own)
+        machine[label], of_machine = _structure(made)
+        criteria.append(_dice_criterion(label, {"any origin": (own, of_any), "machine-made": (made, of_machine)}))
     return Calibration(
         structures=structures,
+        machine=machine,
         criteria=(*criteria, *rules),
         patients=len({line.person for line in lines}),
         images=len({line.case for line in lines}),
         coverage=COVERAGE,
     )
+
+
+def _structure(lines: Sequence[Line]) -> tuple[StructureCalibration, CrossFit]:
+    overlap = cross_fit(lines, np.array([line.dice for line in lines]))
+    closeness = cross_fit(lines, np.array([-math.log1p(line.hd95) for line in lines]))
+    return StructureCalibration(dice=overlap.score, closeness=closeness.score), overlap
 
 
 def cross_fit(lines: Sequence[Line], targets: Vector) -> CrossFit:
@@ -166,26 +174,29 @@ RULES = {
 }
 
 
-def _dice_criterion(label: str, lines: Sequence[Line], fitted: CrossFit) -> Criterion:
+def _dice_criterion(label: str, fits: Mapping[str, tuple[Sequence[Line], CrossFit]]) -> Criterion:
     """Accept where the lower bound is high enough that accepted candidates are bad at most as often as stated."""
-    low = np.clip(fitted.held_out - fitted.half_width, 0.0, 1.0)
-    bad = np.array([line.dice < BAD_DICE for line in lines])
-    grid = [round(v, 2) for v in np.arange(BAD_DICE, 0.9, 0.01).tolist()]
-    threshold, missed, accepted, bound = threshold_for_miss_rate(low, bad, miss_rate=MISS_RATE, candidates=grid)
-    persons = {line.person for line, chosen in zip(lines, low >= threshold, strict=True) if chosen}
-    failed = {line.person for line, at, is_bad in zip(lines, low, bad, strict=True) if at >= threshold and is_bad}
-    by_person = clopper_pearson(len(failed), len(persons))[1]
+    threshold, accounts = BAD_DICE, []
+    for origin, (lines, fitted) in fits.items():
+        low = np.clip(fitted.held_out - fitted.half_width, 0.0, 1.0)
+        bad = np.array([line.dice < BAD_DICE for line in lines])
+        grid = [round(v, 2) for v in np.arange(BAD_DICE, 0.9, 0.01).tolist()]
+        own, missed, accepted, bound = threshold_for_miss_rate(low, bad, miss_rate=MISS_RATE, candidates=grid)
+        threshold = max(threshold, own)
+        persons = {line.person for line, at in zip(lines, low.tolist(), strict=True) if at >= own}
+        failed = {x.person for x, at, no in zip(lines, low.tolist(), bad.tolist(), strict=True) if at >= own and no}
+        by_person = clopper_pearson(len(failed), len(persons))[1]
+        accounts.append(
+            f"{origin}: {missed} of {accepted} candidates (95 % upper bound {bound:.1%}), "
+            f"in {len(failed)} of {len(persons)} calibration patients (upper bound {by_person:.1%})"
+        )
     return Criterion(
         code="PREDICTED_DICE",
         segment=label,
         reject_below=BAD_DICE,
         review_below=threshold,
         required=True,
-        source=(
-            f"Dice below {BAD_DICE} accepted by this bound alone: {missed} of {accepted} candidates "
-            f"(95 % upper bound {bound:.1%}), "
-            f"in {len(failed)} of {len(persons)} calibration patients (upper bound {by_person:.1%})"
-        ),
+        source=f"Dice below {BAD_DICE} accepted by this bound alone, " + "; ".join(accounts),
     )
 
 

@@ -80,7 +80,10 @@ class Calibration:
     Parameters
     ----------
     structures : mapping of str to StructureCalibration
-        By segment label.
+        By segment label, for masks of any origin, fitted on every candidate.
+    machine : mapping of str to StructureCalibration
+        By segment label, for masks as a segmenting network made them, fitted on real failures of networks: narrower,
+        because a network errs in other ways than a person's brush.
     criteria : tuple of Criterion
         Thresholds with their source.
     patients, images : int
@@ -90,10 +93,15 @@ class Calibration:
     """
 
     structures: Mapping[str, StructureCalibration]
+    machine: Mapping[str, StructureCalibration]
     criteria: tuple[Criterion, ...]
     patients: int
     images: int
     coverage: float
+
+    def structure(self, label: str, *, by_machine: bool) -> StructureCalibration:
+        """Return what to use for one segment: `by_machine` says that a network made the mask and nobody edited it."""
+        return (self.machine if by_machine else self.structures)[label]
 
     def write(self, folder: Path) -> None:
         """Write as JSON into a weights folder."""
@@ -114,10 +122,8 @@ def read_calibration(folder: Path) -> Calibration:
         if tuple(raw["evidence"]) != EVIDENCE_NAMES:
             raise InvalidModel(f"{CALIBRATION_FILE} was made for other evidence than this version gathers")
         return Calibration(
-            structures={
-                str(label): StructureCalibration(dice=_score(s["dice"]), closeness=_score(s["closeness"]))
-                for label, s in raw["structures"].items()
-            },
+            structures=_structures(raw["structures"]),
+            machine=_structures(raw["machine"]),
             criteria=tuple(Criterion(**c) for c in raw["criteria"]),
             patients=int(raw["patients"]),
             images=int(raw["images"]),
@@ -125,6 +131,13 @@ def read_calibration(folder: Path) -> Calibration:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidModel(f"{CALIBRATION_FILE} is missing or damaged") from error
+
+
+def _structures(raw: dict[str, Any]) -> dict[str, StructureCalibration]:
+    return {
+        str(label): StructureCalibration(dice=_score(s["dice"]), closeness=_score(s["closeness"]))
+        for label, s in raw.items()
+    }
 
 
 def _score(raw: dict[str, Any]) -> CalibratedScore:

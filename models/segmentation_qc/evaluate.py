@@ -104,7 +104,12 @@ class _Judge:
         self._criteria = read_calibration(card.folder).criteria
 
     def __call__(self, examination: Examination, volume: Volume, masks: Mapping[str, Mask]) -> str:
-        return str(decide(self.qc.findings(examination, volume, masks, stage="qc"), self._criteria).outcome)
+        """Return the mildest outcome over both origins the masks might have."""
+        outcomes = [
+            decide(self.qc.findings(examination, volume, masks, by_machine=origin, stage="qc"), self._criteria).outcome
+            for origin in (set(masks), set[str]())
+        ]
+        return str(min(outcomes, key=lambda outcome: outcome.severity))
 
 
 def _judged_accidents(cases: Sequence[LabelledVolume], judge: _Judge) -> Iterator[Mapping[str, str]]:

@@ -13,7 +13,7 @@ from scipy import stats
 from dicom_sr.verdict import decide
 from models.calibration import area_under_roc, bootstrap_interval, conformal_by_group
 from models.segmentation_qc.calibrate import BAD_DICE, COVERAGE, cross_fit
-from models.segmentation_qc.calibrated import CalibratedScore, Calibration
+from models.segmentation_qc.calibrated import CalibratedScore, Calibration, StructureCalibration
 from models.segmentation_qc.table import Line, evidence_of, findings_of
 
 Vector = npt.NDArray[np.float64]
@@ -41,7 +41,7 @@ def all_figures(
     calibration : Calibration
         What ships.
     """
-    predicted = np.array([calibration.structures[line.label].predict_dice(evidence_of(line)).value for line in lines])
+    predicted, blind = (_predictions(lines, calibration, blind=blind) for blind in (False, True))
     baseline = np.array([line.evidence[0] for line in lines])
     real = np.array([line.source != "synthetic" for line in lines])
     sets = {"all": np.ones(len(lines), bool), "real failures": real, "synthetic": ~real}
@@ -55,6 +55,7 @@ def all_figures(
         "predicted_dice": {
             name: {
                 "calibrated scorer": _agreement(lines, predicted, chosen),
+                "calibrated scorer, origin unknown": _agreement(lines, blind, chosen),
                 "baseline: Dice with the second network": _agreement(lines, baseline, chosen),
             }
             for name, chosen in sets.items()
@@ -62,10 +63,21 @@ def all_figures(
         "baseline_ensemble_agreement": _ensemble(lines, predicted),
         "predicted_hd95": _hd95(lines, calibration),
         "pseudo_ground_truth_dice": _pseudo_truth(lines),
-        "intervals": {label: _intervals(lines, known, calibration, label) for label in calibration.structures},
+        "intervals": {
+            origin: {label: _intervals(lines, known, structures[label], label, made) for label in structures}
+            for origin, structures, made in (
+                ("machine-made", calibration.machine, True),
+                ("any origin", calibration.structures, False),
+            )
+        },
         "verdicts": _verdicts(lines, calibration),
         "accidents_not_accepted": _accidents(accidents),
     }
+
+
+def _predictions(lines: Sequence[Line], calibration: Calibration, *, blind: bool) -> Vector:
+    chosen = [calibration.structure(line.label, by_machine=line.by_machine and not blind) for line in lines]
+    return np.array([s.predict_dice(evidence_of(line)).value for s, line in zip(chosen, lines, strict=True)])
 
 
 def _agreement(lines: Sequence[Line], predicted: Vector, chosen: npt.NDArray[np.bool_]) -> Figures:
@@ -135,7 +147,9 @@ def _ensemble(lines: Sequence[Line], predicted: Vector) -> Figures:
 
 def _hd95(lines: Sequence[Line], calibration: Calibration) -> Figures:
     truth = np.array([line.hd95 for line in lines])
-    found = [calibration.structures[line.label].predict_hd95(evidence_of(line)) for line in lines]
+    found = [
+        calibration.structure(line.label, by_machine=line.by_machine).predict_hd95(evidence_of(line)) for line in lines
+    ]
     predicted = np.array([interval.value for interval in found])
     covered = [i.low <= line.hd95 <= i.high for i, line in zip(found, lines, strict=True)]
     return {
@@ -157,10 +171,12 @@ def _pseudo_truth(lines: Sequence[Line]) -> Figures:
     }
 
 
-def _intervals(lines: Sequence[Line], known: Sequence[Line], calibration: Calibration, label: str) -> Figures:
+def _intervals(
+    lines: Sequence[Line], known: Sequence[Line], structure: StructureCalibration, label: str, made: bool
+) -> Figures:
     """Coverage of what ships, and over random splits of all patients no network saw, recalibrated on one half."""
-    own = [line for line in lines if line.label == label]
-    structure = calibration.structures[label]
+    own = [line for line in lines if line.label == label and (line.by_machine or not made)]
+    others = [line for line in known if line.label == label and (line.by_machine or not made)]
     found = [structure.predict_dice(evidence_of(line)) for line in own]
     truth = np.array([line.dice for line in own])
     covered = np.array([i.low <= t <= i.high for i, t in zip(found, truth.tolist(), strict=True)])
@@ -171,7 +187,7 @@ def _intervals(lines: Sequence[Line], known: Sequence[Line], calibration: Calibr
         "coverage_where_predicted_above_0.7": round(float(covered[accepted].mean()), 4),
         "mean_width": round(float(width.mean()), 4),
         "mean_width_where_predicted_above_0.7": round(float(width[accepted].mean()), 4),
-        "random_splits": _split_coverage(own, [line for line in known if line.label == label], structure.dice),
+        "random_splits": _split_coverage(own, others, structure.dice),
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,7 +60,7 @@ class NetworkSegmentationQc:
                 worst_slices={},
             )
         findings = [
-            *self.findings(examination, volume, known, stage=stage),
+            *self.findings(examination, volume, known, by_machine=set(agreement), stage=stage),
             *(_agreement(label, agreement[label], stage) for label in known if label in agreement),
             *(
                 _not_measured(label, "this QC model does not know the segment", stage)
@@ -81,11 +81,15 @@ class NetworkSegmentationQc:
         return self._examiner
 
     def findings(
-        self, examination: Examination, volume: Volume, masks: Mapping[str, Mask], *, stage: str
+        self, examination: Examination, volume: Volume, masks: Mapping[str, Mask], *, by_machine: Set[str], stage: str
     ) -> tuple[Finding, ...]:
-        """Turn an examination of known masks into findings."""
+        """Turn an examination of known masks into findings; `by_machine` names those no person has touched."""
         return (
-            *(f for label in masks for f in _scores(label, examination, self._calibration, stage)),
+            *(
+                f
+                for label in masks
+                for f in _scores(label, examination, self._calibration, by_machine=label in by_machine, stage=stage)
+            ),
             *(_missing_end(label, examination, stage) for label in masks),
             *self._examiner.check(volume, masks, stage=stage),
             _unlike(examination, stage),
@@ -194,11 +198,13 @@ def worst_slices(mask: Mask, truth: Mask) -> tuple[int, ...]:
     return tuple(int(z) for z in order if apart[z] > 0)
 
 
-def _scores(label: str, examination: Examination, calibration: Calibration, stage: str) -> Iterator[Finding]:
-    structure = calibration.structures[label]
+def _scores(
+    label: str, examination: Examination, calibration: Calibration, *, by_machine: bool, stage: str
+) -> Iterator[Finding]:
+    structure = calibration.structure(label, by_machine=by_machine)
     basis = (
         f"{calibration.coverage:.0%} interval from {calibration.patients} calibration patients "
-        f"({calibration.images} images)"
+        f"({calibration.images} images) for masks of {'a network' if by_machine else 'any origin'}"
     )
     overlap = structure.predict_dice(examination.evidence[label])
     yield Finding(

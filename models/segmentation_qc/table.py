@@ -66,6 +66,11 @@ class Line:
     rules: str
     evidence: tuple[float, ...]
 
+    @property
+    def by_machine(self) -> bool:
+        """Whether a network made the candidate."""
+        return self.source not in ("synthetic", "expert")
+
 
 def masks_of(labels: npt.NDArray[np.uint8], plan: StructurePlan) -> dict[str, Mask]:
     """Split a label map into one mask per structure."""
@@ -158,7 +163,7 @@ def findings_of(lines: Sequence[Line], calibration: Calibration) -> tuple[Findin
 
 
 def _findings(line: Line, calibration: Calibration) -> Iterator[Finding]:
-    found = calibration.structures[line.label].predict_dice(evidence_of(line))
+    found = calibration.structure(line.label, by_machine=line.by_machine).predict_dice(evidence_of(line))
     yield Finding(
         stage="", code="PREDICTED_DICE", segment=line.label, value=found.value, low=found.low, high=found.high
     )

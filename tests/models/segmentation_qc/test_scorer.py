@@ -45,7 +45,7 @@ def lines(persons: int = 24, each: int = 20) -> list[Line]:
                     split="calibration",
                     case=f"c{person}",
                     person=f"p{person}",
-                    source="synthetic",
+                    source="synthetic" if number % 2 else "undertrained",
                     variant=str(number),
                     label="Organ",
                     dice=dice,
