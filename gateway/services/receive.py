@@ -17,6 +17,7 @@ from datetime import datetime
 from pathlib import Path
 
 from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session
 
 from gateway.domain.errors import GatewayError, NotFound, StorageFull, StorageUnavailable, UnacceptableInstance
 from gateway.domain.instance import InstanceKind
@@ -36,6 +37,7 @@ from gateway.services.record_transfer import Transfer, record_transfer
 from gateway.services.same_content import same_content
 from gateway.store.blobs import BlobStore, Incoming
 from gateway.store.database import Database
+from gateway.store.group_commit import GroupCommit
 
 __all__ = ["Arrival", "Door", "IncomingInstance", "InstanceKind", "Outcome", "Received", "Receiver", "Transfer"]
 
@@ -80,6 +82,7 @@ class Receiver:
         self._on_new = on_new
         self._claims = _Claims()
         self._series = _RecentSeries()
+        self._commits = GroupCommit(database)
 
     def require_room(self) -> None:
         """Refuse before anything is accepted.
@@ -214,11 +217,15 @@ class Receiver:
 
     def _record_unless_known(self, arrival: Arrival, header: ReceivedHeader, blob: KeptBlob) -> KnownVersion | None:
         series = header.study_instance_uid, header.series_instance_uid
-        with self._database.write() as session:
+
+        def write(session: Session) -> KnownVersion | None:
             known = known_version(session, header.sop_instance_uid)
             if known is None:
                 is_known_series = series in self._series
                 record_new(session, arrival, header, blob, at=self._clock(), is_known_series=is_known_series)
+            return known
+
+        known = self._commits.run(write)
         if known is None:
             self._series.add(series)
         return known
