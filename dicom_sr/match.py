@@ -15,7 +15,7 @@ from dicom_sr.candidate import Candidate, ChangeBounds, OutputSource, OutputStat
 from dicom_sr.errors import UnreadableObject
 from dicom_sr.hold import HoldDetail, HoldReason
 from dicom_sr.match_content import Read, judge, judge_echo
-from dicom_sr.match_identify import identify, identify_forced
+from dicom_sr.match_identify import identify, identify_forced, unite
 from dicom_sr.match_outcome import Evidence, Hold, Ignore, IgnoreReason, Match, Outcome, Unchanged
 from dicom_sr.seg_header import SegHeader, read_seg_header
 from dicom_sr.seg_kind import SegKind
@@ -39,6 +39,7 @@ __all__ = [
     "hold_unreadable",
     "match",
     "match_dataset",
+    "match_parts",
 ]
 
 
@@ -72,7 +73,35 @@ def match(
     if header.kind is SegKind.FRACTIONAL:
         return Hold(reasons=(HoldDetail(HoldReason.FRACTIONAL),))
     identified = identify(header, candidates) if forced is None else identify_forced(header, candidates, forced)
-    return identified if isinstance(identified, Hold) else judge(identified, read)
+    return identified if isinstance(identified, Hold) else judge(identified, [(identified.mapping, read)])
+
+
+def match_parts(parts: Sequence[tuple[SegHeader, Read]], candidates: Sequence[Candidate]) -> Outcome:
+    """Match objects that together are one edit: MITK stores each group of segments as an object of its own.
+
+    Each part alone is held as PARTIAL_SET; call this with every part held for one output when another one arrives.
+
+    Parameters
+    ----------
+    parts : sequence of (SegHeader, callable)
+        At least one object; header and reader of each, as for `match`.
+    candidates : sequence of Candidate
+        As for `match`.
+
+    Returns
+    -------
+    Match, Unchanged, Hold or Ignore
+        Hold with PARTIAL_SET while segments are missing, DUPLICATE_LABEL when two parts give the same segment,
+        AMBIGUOUS_PRIOR when the parts belong to different outputs.
+    """
+    found = []
+    for header, read in parts:
+        identified = identify(header, candidates)
+        if isinstance(identified, Hold):
+            return identified
+        found.append((identified, read))
+    whole = unite([identified for identified, _ in found])
+    return whole if isinstance(whole, Hold) else judge(whole, [(one.mapping, read) for one, read in found])
 
 
 def match_dataset(ds: Dataset, candidates: Sequence[Candidate], *, forced: tuple[str, str] | None = None) -> Outcome:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dicom_sr.candidate import Candidate
@@ -11,9 +11,9 @@ from dicom_sr.errors import GeometryMismatch, UnreadableObject
 from dicom_sr.hold import HoldDetail, HoldReason
 from dicom_sr.match_identify import Identified
 from dicom_sr.match_outcome import Evidence, Hold, Ignore, IgnoreReason, Match, Outcome, Unchanged
-from dicom_sr.match_segments import map_segments
+from dicom_sr.match_segments import SegmentMapping, map_segments
 from dicom_sr.seg_header import SegHeader
-from dicom_sr.seg_read import SegConflictCode, SegContent
+from dicom_sr.seg_read import SegConflictCode, SegContent, SegWarning
 from dicom_sr.segmentation import Segmentation
 from dicom_sr.sentinel import Displacement, suspect_displacement
 from dicom_sr.source import SourceSeries
@@ -44,7 +44,8 @@ class _Edit:
     """An edit read in the segments of the output it belongs to."""
 
     identified: Identified
-    content: SegContent
+    warnings: tuple[SegWarning, ...]
+    is_part_of_set: bool
     prior: Segmentation
     edited: Segmentation
     changes: SegmentationDiff
@@ -55,24 +56,31 @@ class _Edit:
         return self.identified.candidate
 
 
-def judge(identified: Identified, read: Read) -> Outcome:
+def judge(identified: Identified, reads: Sequence[tuple[SegmentMapping, Read]]) -> Outcome:
     """Read an edit and decide what becomes of it.
 
     Parameters
     ----------
     identified : Identified
-        The output it belongs to.
-    read : callable
-        Reads the content onto the source of that output.
+        The output it belongs to; its mapping is that of all parts together.
+    reads : sequence of (SegmentMapping, callable)
+        For each object of the edit, usually one, its own mapping, and what reads its content onto the output's source.
 
     Returns
     -------
     Match, Unchanged, Hold or Ignore
     """
-    content = read_or_hold(identified.candidate, read)
-    if isinstance(content, Hold):
-        return content
-    edit = _compare(identified, content)
+    contents = []
+    for mapping, read in reads:
+        content = read_or_hold(identified.candidate, read)
+        if isinstance(content, Hold):
+            return content
+        contents.append((mapping, content))
+    return _decide(_compare(identified, contents))
+
+
+def _decide(edit: _Edit) -> Outcome:
+    identified = edit.identified
     if edit.edited.digest() in edit.candidate.accepted_edit_digests:
         return Ignore(reason=IgnoreReason.DUPLICATE, candidate=edit.candidate)
     forced = identified.evidence is Evidence.PERSON
@@ -95,7 +103,7 @@ def judge(identified: Identified, read: Read) -> Outcome:
         diff=changes,
         evidence=identified.evidence,
         confidence=_confidence(edit),
-        warnings=content.warnings,
+        warnings=edit.warnings,
     )
 
 
@@ -135,27 +143,41 @@ def read_or_hold(candidate: Candidate, read: Read) -> SegContent | Hold:
     return Hold(reasons=reasons, candidates=(candidate,))
 
 
-def _compare(identified: Identified, content: SegContent) -> _Edit:
-    candidate = identified.candidate
+def _compare(identified: Identified, contents: Sequence[tuple[SegmentMapping, SegContent]]) -> _Edit:
+    candidate, missing = identified.candidate, identified.mapping.missing
     prior = candidate.load()
-    edited = content.segmentation(candidate.segments, identified.mapping.number_of)
-    if identified.evidence is Evidence.PERSON and identified.mapping.missing and _is_part_of_set(content.header):
-        edited = _completed(edited, prior, identified.mapping.missing)
+    parts = [content.segmentation(candidate.segments, mapping.number_of) for mapping, content in contents]
+    part_of_set = any(_is_part_of_set(content.header) for _, content in contents)
+    if part_of_set and missing and identified.evidence is Evidence.PERSON:
+        edited = _assembled([(prior, missing), *_kept(parts, contents)])
+    else:
+        edited = parts[0] if len(parts) == 1 else _assembled(_kept(parts, contents))
     return _Edit(
         identified=identified,
-        content=content,
+        warnings=tuple(warning for _, content in contents for warning in content.warnings),
+        is_part_of_set=part_of_set,
         prior=prior,
         edited=edited,
         changes=diff(prior, edited, surfaces=False),
     )
 
 
-def _completed(edited: Segmentation, prior: Segmentation, missing: tuple[str, ...]) -> Segmentation:
-    """Take the missing segments from the prior."""
+def _kept(
+    parts: Sequence[Segmentation], contents: Sequence[tuple[SegmentMapping, SegContent]]
+) -> list[tuple[Segmentation, tuple[str, ...]]]:
+    return [(part, tuple(mapping.number_of)) for part, (mapping, _) in zip(parts, contents, strict=True)]
+
+
+def _assembled(parts: Sequence[tuple[Segmentation, tuple[str, ...]]]) -> Segmentation:
+    """Take the segments with the given labels from each part; what no part gives is empty."""
+    first = parts[0][0]
     masks = {
-        segment.number: (prior if segment.label in missing else edited).mask(segment) for segment in edited.segments
+        segment.number: part.mask(segment)
+        for part, labels in parts
+        for segment in part.segments
+        if segment.label in labels
     }
-    return Segmentation.from_masks(edited.grid, masks, edited.segments)
+    return Segmentation.from_masks(first.grid, masks, first.segments)
 
 
 def _is_part_of_set(header: SegHeader) -> bool:
@@ -172,7 +194,7 @@ def _missing(edit: _Edit) -> list[HoldDetail]:
     ]
     if not absent or edit.candidate.bounds.missing_segment_means_empty:
         return []
-    reason = HoldReason.PARTIAL_SET if _is_part_of_set(edit.content.header) else HoldReason.MISSING_SEGMENT
+    reason = HoldReason.PARTIAL_SET if edit.is_part_of_set else HoldReason.MISSING_SEGMENT
     return [HoldDetail(reason, ", ".join(absent))]
 
 

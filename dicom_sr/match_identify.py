@@ -7,8 +7,9 @@ count.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dicom_sr.candidate import Candidate, OutputState
 from dicom_sr.hold import HoldDetail, HoldReason
@@ -105,6 +106,35 @@ def identify_forced(header: SegHeader, candidates: Sequence[Candidate], forced: 
     if header.foreground and not mapping.is_clear:
         return _unfitting(header, [(current, mapping)])
     return Identified(candidate=current, mapping=mapping, evidence=Evidence.PERSON, blocked=None)
+
+
+def unite(parts: Sequence[Identified]) -> Identified | Hold:
+    """Take the parts of one edit as a whole.
+
+    Parameters
+    ----------
+    parts : sequence of Identified
+        What each object of the edit was identified as; at least one.
+
+    Returns
+    -------
+    Identified or Hold
+        With the mapping of all parts together and the weakest evidence of any.
+    """
+    if len({part.candidate.sop_instance_uid for part in parts}) > 1:
+        return _hold(HoldReason.AMBIGUOUS_PRIOR, "the parts belong to different results", [p.candidate for p in parts])
+    claims = Counter(label for part in parts for label in part.mapping.number_of)
+    twice = [label for label, count in claims.items() if count > 1]
+    if twice:
+        return _hold(HoldReason.DUPLICATE_LABEL, ", ".join(twice), [parts[0].candidate])
+    whole = replace(
+        parts[0].mapping,
+        number_of={label: number for part in parts for label, number in part.mapping.number_of.items()},
+        missing=tuple(label for label in parts[0].mapping.missing if label not in claims),
+        by_code=sum(part.mapping.by_code for part in parts),
+    )
+    weakest = max((part.evidence for part in parts), key=list(Evidence).index)
+    return replace(parts[0], mapping=whole, evidence=weakest)
 
 
 def _admitted(header: SegHeader, candidates: Sequence[Candidate]) -> list[Candidate] | Hold:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -25,15 +26,17 @@ from dicom_sr.match import (
     Outcome,
     OutputSource,
     OutputState,
+    Read,
     Unchanged,
     hold_unreadable,
     match,
     match_dataset,
+    match_parts,
 )
 from dicom_sr.match_segments import map_segments
-from dicom_sr.seg_header import DeclaredSegment, read_seg_header
+from dicom_sr.seg_header import DeclaredSegment, SegHeader, read_seg_header
 from dicom_sr.seg_kind import SegKind
-from dicom_sr.seg_read import UnreadableSeg, parse_seg
+from dicom_sr.seg_read import UnreadableSeg, parse_seg, read_seg
 from dicom_sr.segmentation import Mask
 from dicom_sr.source import SourceSeries
 from dicom_sr.uids import derive_uid
@@ -446,6 +449,36 @@ def test_releasing_a_missing_segment_empties_it_and_releasing_a_part_keeps_the_r
     assert emptied_.segmentation.voxel_count(right) == 0
     assert kept.segmentation.voxel_count(right) == int(delivered_masks()[2].sum())
     assert kept.diff.changed_segments[0].label == LABELS[0]
+
+
+def parts_of(*numbers: int) -> list[tuple[SegHeader, Read]]:
+    """Each segment as an object of its own, as MITK stores them."""
+    parts: list[tuple[SegHeader, Read]] = []
+    for number in numbers:
+        ds = Incoming(declared=declare(LABELS[number - 1], first=number), masks=only(number), writer=MITK).dataset()
+        header = read_seg_header(ds)
+        parts.append((header, partial(read_seg, ds, header=header)))
+    return parts
+
+
+def test_the_parts_of_a_set_are_accepted_together_once_it_is_complete() -> None:
+    [left, right] = parts_of(1, 2)
+    assert codes(match_parts([left], [candidate()])) == (HoldReason.PARTIAL_SET,)
+    whole, single = match_parts([right, left], [candidate()]), outcome(Incoming())
+    assert isinstance(whole, Match)
+    assert isinstance(single, Match)
+    assert whole.segmentation.digest() == single.segmentation.digest()
+    assert whole.diff == single.diff
+
+
+def test_parts_that_give_a_segment_twice_or_belong_to_two_outputs_are_held() -> None:
+    [left, right] = parts_of(1, 2)
+    assert codes(match_parts([left, right, left], [candidate()])) == (HoldReason.DUPLICATE_LABEL,)
+    masks = delivered_masks()
+    whole = candidate(stage="whole", labels=("Left part",), masks={1: masks[1]})
+    part = candidate(stage="part", labels=("Right part",), masks={1: masks[2]})
+    assert codes(match_parts([left, right], [whole, part])) == (HoldReason.AMBIGUOUS_PRIOR,)
+    assert codes(match_parts([left, right], [])) == (HoldReason.UNKNOWN_STUDY,)
 
 
 def test_painting_into_a_segment_that_was_empty_is_not_extreme() -> None:
