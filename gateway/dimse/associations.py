@@ -28,10 +28,15 @@ class OpenAssociations:
         with self._lock:
             transfer.add(received)
 
-    def refused(self, transfer: Transfer) -> None:
+    def refused(self, transfer: Transfer, code: str) -> None:
         """Count an instance that was refused."""
         with self._lock:
-            transfer.add_refused()
+            transfer.add_refused(code)
+
+    def interrupted(self, transfer: Transfer) -> None:
+        """Count an instance whose sender was lost before its end."""
+        with self._lock:
+            transfer.add_interrupted()
 
     def closed(self, transfer: Transfer) -> None:
         """Note that it ended."""

@@ -16,6 +16,8 @@ logger = logging.getLogger(__name__)
 
 #: Connections of one address that have not yet asked for an association; more are closed at once.
 MAXIMUM_GREETING_PER_ADDRESS: Final = 64
+#: The same of all addresses together.
+MAXIMUM_GREETING: Final = 512
 _BACKLOG: Final = 128
 _LAST_WORDS_SECONDS: Final = 0.2
 
@@ -96,13 +98,12 @@ class FrontDoor:
                 continue
             host = str(address[0])
             with self._lock:
-                is_welcome = self._greeting[host] < MAXIMUM_GREETING_PER_ADDRESS
+                mine, all_ = self._greeting[host], self._greeting.total()
+                is_welcome = mine < MAXIMUM_GREETING_PER_ADDRESS and all_ < MAXIMUM_GREETING
                 if is_welcome:
                     self._greeting[host] += 1
             if not is_welcome:
-                logger.warning(
-                    "%s has %d connections that say nothing: one more was closed", host, self._greeting[host]
-                )
+                logger.warning("%d connections, %d of them from %s, say nothing: one more was closed", all_, mine, host)
                 connection.close()
                 continue
             self._start(connection, host)

@@ -114,7 +114,7 @@ class _Association:
             return "aborted"
         finally:
             if self._storing is not None:
-                self._storing[2].abandon()
+                self._storing[2].interrupt()
 
     def _accept(self, request: AssociateRequest) -> None:
         answers = [_answer(context) for context in request.contexts]

@@ -106,24 +106,29 @@ class Storing:
         except Exception as error:  # noqa: BLE001 - an SCP answers and goes on
             self._fail(error)
             return self._failure
-        self._instance.close()
+        self._drop()
         self._associations.received(self._transfer, received)
         return SUCCESS
 
-    def abandon(self) -> None:
-        """Drop what came so far; the association has ended."""
+    def interrupt(self) -> None:
+        """Drop what came so far: the association has ended."""
+        if self._instance is not None:
+            self._drop()
+            self._associations.interrupted(self._transfer)
+
+    def _drop(self) -> None:
         if self._instance is not None:
             self._instance.close()
             self._instance = None
 
     def _fail(self, error: Exception) -> None:
-        self.abandon()
+        self._drop()
         # The message of an error that is not ours may quote values, so only its name is told.
         if isinstance(error, GatewayError):
-            self._failure, why = store_status(error), f"{error.code}: {error.detail}"
+            self._failure, code, why = store_status(error), error.code, f"{error.code}: {error.detail}"
         else:
-            self._failure, why = PROCESSING_FAILURE, f"unforeseen {type(error).__name__}"
-        self._associations.refused(self._transfer)
+            self._failure, code, why = PROCESSING_FAILURE, "UNFORESEEN", f"unforeseen {type(error).__name__}"
+        self._associations.refused(self._transfer, code)
         logger.warning(
             "an instance from '%s' at %s was answered %s: %s",
             self._transfer.sender,

@@ -114,7 +114,7 @@ class OrthancFollower:
             return False
         except UnacceptableInstance as error:
             self._note_unacceptable(change, error)
-            transfer.add_refused()
+            transfer.add_refused(error.code)
             return False
         transfer.add(received)
         return received.outcome is Outcome.NEW

@@ -25,7 +25,9 @@ class Transfer:
         Study Instance UIDs it brought something of.
     counts : dict of str to int
         Instances by what became of them: ``IMAGE``, ``EDITED_SEG``, ``OTHER``, ``OWN_OUTPUT`` when new, else
-        ``DUPLICATE``, ``CONFLICT`` and ``REFUSED``.
+        ``DUPLICATE``, ``CONFLICT``, ``REFUSED`` and ``INTERRUPTED``.
+    refusals : dict of str to int
+        The refused ones by error code.
     """
 
     sender: str
@@ -34,15 +36,22 @@ class Transfer:
     door: str = "dicom"
     studies: set[str] = field(default_factory=set)
     counts: dict[str, int] = field(default_factory=dict)
+    refusals: dict[str, int] = field(default_factory=dict)
 
     def add(self, received: Received) -> None:
         """Count a received instance."""
         self.studies.add(received.study_instance_uid)
         self._count(str(received.kind if received.outcome is Outcome.NEW else received.outcome))
 
-    def add_refused(self) -> None:
-        """Count a refused one."""
+    def add_refused(self, code: str = "") -> None:
+        """Count a refused one, by the code of its error where that is known."""
         self._count("REFUSED")
+        if code:
+            self.refusals[code] = self.refusals.get(code, 0) + 1
+
+    def add_interrupted(self) -> None:
+        """Count one whose sender was lost before its end; nothing of it is kept."""
+        self._count("INTERRUPTED")
 
     @property
     def brought_images(self) -> bool:
@@ -83,5 +92,6 @@ def record_transfer(session: Session, transfer: Transfer, *, ended: str, at: dat
                 "door": transfer.door,
                 "ended": ended,
                 **transfer.counts,
+                **({"refusals": dict(transfer.refusals)} if transfer.refusals else {}),
             },
         )

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pynetdicom import AE, StoragePresentationContexts
 
 from gateway.config import NodeConfig
@@ -21,7 +23,15 @@ from gateway.dimse import front_door, storage_lane
 from gateway.dimse import node as node_module
 from gateway.dimse.command_set import C_STORE_RQ, Command
 from gateway.dimse.node import DicomNode
-from gateway.dimse.pdu import ABORT, ASSOCIATE_AC, ASSOCIATE_RJ, HEADER
+from gateway.dimse.pdu import (
+    ABORT,
+    ASSOCIATE_AC,
+    ASSOCIATE_RJ,
+    HEADER,
+    RELEASE_REQUEST,
+    ProposedContext,
+    encode_associate_rq,
+)
 from gateway.dimse.wire import LAST
 from gateway.domain.errors import StorageUnavailable
 from gateway.domain.instance import InstanceKind
@@ -161,6 +171,7 @@ def test_the_end_of_an_association_is_audited_with_its_counts(
     assert (event.action, event.actor) == ("INSTANCES_RECEIVED", "CT1")
     assert event.detail["ended"] in ({ended} if how != "reset" else {"lost", "aborted"})
     assert (event.detail["IMAGE"], event.detail["REFUSED"]) == (1, 1)
+    assert event.detail["refusals"] == {"INVALID_UID": 1}
 
 
 def test_an_echo_leaves_no_audit_row(folder: ReceivingFolder, port: int) -> None:
@@ -313,6 +324,44 @@ def test_rubbish_in_an_association_ends_it_and_nothing_else(port: int, pdu: byte
     assert _is_serving(port)
 
 
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    at=st.floats(min_value=0, max_value=1, exclude_max=True),
+    spoiled=st.binary(min_size=1, max_size=12),
+    cut=st.floats(min_value=0, max_value=1),
+)
+def test_any_bytes_spoiled_on_the_wire_are_survived(
+    folder: ReceivingFolder, port: int, at: float, spoiled: bytes, cut: float
+) -> None:
+    content = bytearray(_conversation())
+    start = int(at * len(content))
+    content[start : start + len(spoiled)] = spoiled
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection, contextlib.suppress(OSError):
+        connection.sendall(content[: int(cut * len(content))])
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(65536):
+            pass
+    assert _is_serving(port)
+    assert not folder.leftovers()
+    for row in folder.rows(Instance):
+        assert folder.kept_bytes(row.sop_instance_uid)
+
+
+def _conversation() -> bytes:
+    """Return what a client says that stores one image and releases."""
+    contexts = [ProposedContext(context_id=1, abstract_syntax=MR, transfer_syntaxes=(EXPLICIT,))]
+    request = encode_associate_rq(
+        called_aet="OVERREAD", calling_aet="FUZZ", contexts=contexts, implementation=("1.2.3", "FUZZ")
+    )
+    dataset = _dataset(make_instance(1, side=8))
+    command = Command(
+        field=C_STORE_RQ, message_id=1, sop_class=MR, sop_instance=uid("study", "series", 1), has_dataset=True
+    ).encode()
+    pieces = [(1, 3, command), (1, 0, dataset[:300]), (1, 2, dataset[300:])]
+    pdus = [struct.pack(">IBB", len(piece) + 2, context, control) + piece for context, control, piece in pieces]
+    return request + b"".join(HEADER.pack(4, len(pdu)) + pdu for pdu in pdus) + RELEASE_REQUEST
+
+
 # ------------------------------------------------------------------------------------------------ silence and loss
 def test_silent_connections_do_not_block_the_others(port: int) -> None:
     silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(40)]
@@ -354,14 +403,25 @@ def _can_associate(port: int) -> bool:
 
 
 @pytest.mark.parametrize("where", [0.0, 0.001, 0.1, 0.5, 0.999])
-def test_a_connection_reset_mid_object_leaves_nothing(folder: ReceivingFolder, port: int, where: float) -> None:
+def test_a_connection_reset_mid_object_leaves_nothing_but_an_audit_row(
+    folder: ReceivingFolder, port: int, where: float
+) -> None:
+    command = Command(
+        field=C_STORE_RQ, message_id=1, sop_class=MR, sop_instance=uid("study", "series", 1), has_dataset=True
+    )
+    dataset = _dataset(make_instance(1, side=256))
+    pieces = [dataset[start : start + 50_000] for start in range(0, len(dataset), 50_000)]
+    pdvs = [struct.pack(">IBB", len(p) + 2, 1, LAST if p is pieces[-1] else 0) + p for p in pieces]
+    said = b"".join(HEADER.pack(4, len(pdv)) + pdv for pdv in pdvs)
     with RawAssociation(port) as association:
-        dataset = _dataset(make_instance(1, side=256))
-        association.send_store(uid("study", "series", 1), dataset[: int(where * len(dataset))] or b"\x08")
+        association.wire.send_message(1, command.encode())
+        association.socket.sendall(said[: int(where * len(said))])
+        _wait_for(folder.leftovers)
         association.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     _wait_for(lambda: folder.transfers)
     assert not folder.rows(Instance)
     assert not folder.leftovers()
+    assert [row.detail.get("INTERRUPTED") for row in folder.rows(AuditEvent)] == [1]
     assert _is_serving(port)
 
 
