@@ -26,10 +26,16 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.bench.row import Row
+
 SHAPE = (200, 512, 512)
 SPACING = (1.0, 0.8, 0.8)
 CASES = (("BINARY", 1), ("BINARY", 20), ("BINARY", 100), ("LABELMAP", 100))
 TOOLS = ("ours", "highdicom", "dcmqi")
+_RUNS = 3
+_RATIO_BARS = {"dcmqi": 3.0, "highdicom": 1.5}
+_LABELMAP_BAR_S = 0.6
+_MEMORY_BAR_MB = 1200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,6 +261,42 @@ def report(measurements: list[Measurement]) -> None:
                   f"{m.total_s:8.2f} {m.peak_mb:8.0f} {m.file_mb:8.1f} {faster:>9}")  # fmt: skip
 
 
+def measure_all(runs: int) -> list[Measurement]:
+    """Measure every tool on every case; a tool that is not installed is left out."""
+    from tests.support.make_series import make_mr_series
+
+    measurements = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "source"
+        make_mr_series(folder, shape=SHAPE, spacing=SPACING, voxels=np.zeros(SHAPE, np.int16))
+        for kind, count in CASES:
+            for tool in TOOLS:
+                found = measure_apart(tool, kind, count, folder, min(runs, 2) if tool == "dcmqi" else runs)
+                measurements += [found] if found else []
+    return measurements
+
+
+def run() -> list[Row]:
+    """Return ours beside the others: seconds, ratios to each tool, and peak memory."""
+    measurements = measure_all(_RUNS)
+    rows = []
+    for ours in (m for m in measurements if m.tool == "ours"):
+        what = f"SEG {ours.kind} {ours.segments} segments, write + read"
+        bar = _LABELMAP_BAR_S if ours.kind == "LABELMAP" else None
+        rows.append(Row(what=what, value=ours.total_s, unit="s", bar=bar, repetitions=_RUNS))
+        others = [m for m in measurements if (m.kind, m.segments) == (ours.kind, ours.segments) and m.tool != "ours"]
+        for other in others:
+            ratio_bar = _RATIO_BARS[other.tool] if ours.kind == "BINARY" else None
+            note = f"{other.tool} {other.total_s:.2f} s in the same run"
+            ratio = other.total_s / ours.total_s
+            rows.append(Row(what=f"{what}: times faster than {other.tool}", value=ratio, unit="x", bar=ratio_bar,
+                            at_least=True, repetitions=_RUNS, note=note))  # fmt: skip
+        if ours.segments == max(count for _, count in CASES):
+            rows.append(Row(what=f"SEG {ours.kind} {ours.segments} segments, peak memory", value=ours.peak_mb,
+                            unit="MB", bar=_MEMORY_BAR_MB))  # fmt: skip
+    return rows
+
+
 def main() -> None:
     """Measure everything and print the table; with --one measure one case in this process."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -268,17 +310,7 @@ def main() -> None:
         found = measure_here(tool, kind, int(count), sorted(options.sources.iterdir()), options.runs)
         print(json.dumps(asdict(found) if found else None))
         return
-    from tests.support.make_series import make_mr_series
-
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name) / "source"
-        make_mr_series(folder, shape=SHAPE, spacing=SPACING, voxels=np.zeros(SHAPE, np.int16))
-        measurements = []
-        for kind, count in CASES:
-            for tool in TOOLS:
-                runs = min(options.runs, 2) if tool == "dcmqi" else options.runs
-                found = measure_apart(tool, kind, count, folder, runs)
-                measurements += [found] if found else []
+    measurements = measure_all(options.runs)
     report(measurements)
     if options.json:
         options.json.write_text(json.dumps([asdict(m) for m in measurements], indent=1))
