@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func
+from sqlalchemy import exists, func
 from sqlmodel import col, select
 
 from gateway.domain.errors import NotFound
 from gateway.services.worklist import MAXIMUM_LIMIT, Explained, StudySummary, summarise
 from gateway.store import audit
 from gateway.store.database import Database
-from gateway.store.tables import AuditEvent, Case, Delivery, Hold, Instance, Output, StageRun, Study
+from gateway.store.tables import AuditEvent, Case, Delivery, Hold, Instance, NoMatchRow, Output, Series, StageRun, Study
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +52,20 @@ class DeliveryRow:
     due_at: datetime
     delivered_at: datetime | None
     last_failure: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UntakenSeries:
+    """Why a pipeline did not take a series of a study that has no case."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    modality: str
+    series_description: str
+    pipeline: str
+    reason: str
+    at: datetime
+    study: StudySummary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +189,34 @@ def _delivery(delivery: Delivery, output: Output) -> DeliveryRow:
         delivered_at=delivery.delivered_at,
         last_failure=delivery.last_failure,
     )
+
+
+def list_untaken(database: Database, *, limit: int = 100) -> tuple[UntakenSeries, ...]:
+    """Return why series were not taken, for studies of which no pipeline took any series; newest first."""
+    query = (
+        select(NoMatchRow, Series, Study)
+        .where(
+            NoMatchRow.series_instance_uid == Series.series_instance_uid,
+            NoMatchRow.study_instance_uid == Study.study_instance_uid,
+            ~exists().where(col(Case.study_instance_uid) == col(NoMatchRow.study_instance_uid)),
+        )
+        .order_by(col(NoMatchRow.id).desc())
+        .limit(_clamp(limit))
+    )
+    with database.read() as session:
+        return tuple(
+            UntakenSeries(
+                study_instance_uid=row.study_instance_uid,
+                series_instance_uid=row.series_instance_uid,
+                modality=series.modality,
+                series_description=series.series_description,
+                pipeline=row.pipeline,
+                reason=row.reason,
+                at=row.at,
+                study=summarise(study),
+            )
+            for row, series, study in session.exec(query)
+        )
 
 
 def find_delivery(database: Database, delivery_id: int) -> DeliveryRow:

@@ -89,6 +89,8 @@ def populate(seed: Seed) -> Case:
     _others(seed)
     study = seed.study(30, patient_name="ADEYEMI^TUNDE", minutes_ago=14)
     seed.case(study, state=CaseState.RUNNING, minutes_ago=0.4, priority=0)
+    other = seed.study(40, patient_name="WEBER^HANS", description="CT abdomen", minutes_ago=44)
+    seed.untaken(other, pipeline="hippocampus-mr", reason="modality is not MR")
     seed.hold(study_uid=edited.study_instance_uid, case=edited.id)
     seed.hold(
         study_uid=study.study_instance_uid,

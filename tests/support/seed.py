@@ -34,6 +34,7 @@ from gateway.store.tables import (
     Instance,
     Iteration,
     IterationOutput,
+    NoMatchRow,
     Output,
     Series,
     StageRun,
@@ -100,7 +101,7 @@ class Seed:
             called_aet="OVERREAD",
         )
         series = Series(
-            series_instance_uid=derive_uid("series", number),
+            series_instance_uid=derive_uid("series", str(number)),
             study_instance_uid=study.study_instance_uid,
             modality="MR",
             series_number="3",
@@ -439,6 +440,18 @@ class Seed:
                 detail={"reasons": [code for code, _ in reasons]},
             )  # fmt: skip
         return hold
+
+    def untaken(self, study: Study, *, pipeline: str, reason: str) -> None:
+        """A series that a pipeline did not take."""
+        row = NoMatchRow(
+            study_instance_uid=study.study_instance_uid,
+            series_instance_uid=derive_uid("series", study.study_id),
+            pipeline=pipeline,
+            reason=reason,
+            at=study.last_received_at,
+        )
+        with self.database.write() as session:
+            session.add(row)
 
     def audit(self, action: str, *, actor: str = "overread", case: str = "", **detail: str | int | bool) -> None:
         """One audit event, now."""

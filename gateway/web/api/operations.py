@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 
 from gateway.services import registers
-from gateway.services.registers import AuditRow, ChainCheck, DeliveryRow
+from gateway.services.registers import AuditRow, ChainCheck, DeliveryRow, UntakenSeries
+from gateway.services.workload import Workload, workload
 from gateway.web.request import Operator, Provided, Viewer
 
 router = APIRouter(prefix="/api/v1", tags=["operations"])
@@ -33,6 +34,20 @@ def retry_delivery(services: Provided, caller: Operator, delivery_id: int) -> De
     """Send a dead or waiting delivery again now; deterministic UIDs make that harmless."""
     services.retry_delivery(delivery_id=delivery_id, actor=caller.name, at=services.clock())
     return registers.find_delivery(services.database, delivery_id)
+
+
+@router.get("/workload", operation_id="list_workload")
+def list_workload(services: Provided, _: Viewer) -> tuple[Workload, ...]:
+    """Return who has which cases and who did what."""
+    return workload(services.database)
+
+
+@router.get("/untaken", operation_id="list_untaken")
+def list_untaken(
+    services: Provided, _: Viewer, limit: Annotated[int, Query(ge=1, le=500)] = 100
+) -> tuple[UntakenSeries, ...]:
+    """Return why no pipeline took any series of a study, newest first."""
+    return registers.list_untaken(services.database, limit=limit)
 
 
 @router.get("/audit", operation_id="list_audit")

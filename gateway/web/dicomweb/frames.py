@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -13,11 +13,11 @@ from pydicom.encaps import generate_frames
 
 from dicom_sr.errors import UndecodablePixels
 from gateway.domain.errors import NotFound
+from gateway.web.dicomweb.dicom_json import read_header
 from gateway.web.dicomweb.media import EXPLICIT_LITTLE, MediaRange
 from gateway.web.problems import BadRequest, NotAcceptable
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
 #: Media type of a compressed frame by transfer syntax (PS3.18 Table 8.7.3-5).
@@ -71,8 +71,8 @@ def read_frames(path: Path, numbers: Sequence[int], ranges: Sequence[MediaRange]
     UndecodablePixels
         If compressed pixels cannot be decoded.
     """
-    ds = dcmread(path, force=True)
-    if "PixelData" not in ds:
+    ds = read_header(path)
+    if "Rows" not in ds:
         raise NotFound("this instance has no pixel data")
     count = int(ds.get("NumberOfFrames") or 1)
     if any(number > count for number in numbers):
@@ -82,10 +82,10 @@ def read_frames(path: Path, numbers: Sequence[int], ranges: Sequence[MediaRange]
         if syntax.is_compressed and _takes_stored(wanted, str(syntax)):
             octets = wanted.part == "application/octet-stream" or str(syntax) not in FRAME_MEDIA
             kind = "application/octet-stream" if octets else FRAME_MEDIA[str(syntax)]
-            return Frames(content_type=f"{kind}; transfer-syntax={syntax}", bodies=_encapsulated(ds, numbers, count))
+            return Frames(content_type=f"{kind}; transfer-syntax={syntax}", bodies=_encapsulated(path, numbers, count))
         if _takes_native(wanted):
             native = f"application/octet-stream; transfer-syntax={EXPLICIT_LITTLE}"
-            return Frames(content_type=native, bodies=list(_native(ds, numbers)))
+            return Frames(content_type=native, bodies=list(_native(ds, path, numbers)))
     raise NotAcceptable("frames are given as application/octet-stream in Explicit VR Little Endian, or as stored")
 
 
@@ -106,35 +106,25 @@ def _takes_native(wanted: MediaRange) -> bool:
     )
 
 
-def _encapsulated(ds: Dataset, numbers: Sequence[int], count: int) -> list[bytes]:
-    frames = list(generate_frames(ds.PixelData, number_of_frames=count))
+def _encapsulated(path: Path, numbers: Sequence[int], count: int) -> list[bytes]:
+    frames = list(generate_frames(dcmread(path, force=True).PixelData, number_of_frames=count))
     return [frames[number - 1] for number in numbers]
 
 
-def _native(ds: Dataset, numbers: Sequence[int]) -> Iterator[bytes]:
-    if ds.BitsAllocated == 1 and not ds.file_meta.TransferSyntaxUID.is_compressed:
-        yield from _packed_bits(ds, numbers)
-        return
-    for number in numbers:
-        frame = decoded_frame(ds, number - 1)
-        little = frame if frame.dtype.byteorder in ("<", "|", "=") else frame.byteswap()
-        yield little.tobytes()
-
-
-def _packed_bits(ds: Dataset, numbers: Sequence[int]) -> Iterator[bytes]:
-    """Cut bit-packed frames; one that does not begin on a byte is shifted so that its first pixel is its first bit."""
+def _native(ds: Dataset, path: Path, numbers: Sequence[int]) -> Iterator[bytes]:
     import numpy as np
 
-    size = int(ds.Rows) * int(ds.Columns)
     for number in numbers:
-        first = (number - 1) * size
-        raw = np.frombuffer(ds.PixelData[first // 8 : (first + size + 7) // 8], np.uint8)
-        bits = np.unpackbits(raw, bitorder="little")[first % 8 : first % 8 + size]
-        yield np.packbits(bits, bitorder="little").tobytes()
+        frame = decoded_frame(path, number - 1)
+        if ds.BitsAllocated == 1:
+            # Every frame begins with its first pixel, also where frames as stored do not begin on a byte.
+            yield np.packbits(frame.astype(np.bool_).ravel(), bitorder="little").tobytes()
+        else:
+            yield frame.astype(frame.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
-def decoded_frame(ds: Dataset, index: int) -> npt.NDArray[np.generic]:
-    """Decode one frame (0-based) to its stored values, (row, column) or (row, column, sample).
+def decoded_frame(path: Path, index: int) -> npt.NDArray[Any]:
+    """Decode one frame (0-based) to its stored values, (row, column) or (row, column, sample); reads only that frame.
 
     Raises
     ------
@@ -144,8 +134,8 @@ def decoded_frame(ds: Dataset, index: int) -> npt.NDArray[np.generic]:
     from pydicom.pixels.utils import pixel_array
 
     try:
-        frame: npt.NDArray[np.generic] = pixel_array(ds, index=index, raw=True)
-    except (ValueError, RuntimeError, AttributeError, NotImplementedError, IndexError):
+        frame: npt.NDArray[Any] = pixel_array(path, index=index, raw=True)
+    except (ValueError, RuntimeError, AttributeError, NotImplementedError, IndexError, KeyError):
         # The decoder's own message may quote attribute values.
         raise UndecodablePixels("the pixels of this instance cannot be decoded") from None
     return frame

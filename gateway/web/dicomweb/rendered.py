@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from gateway.domain.errors import NotFound
+from gateway.web.dicomweb.dicom_json import read_header
 from gateway.web.dicomweb.frames import decoded_frame
 from gateway.web.dicomweb.media import MediaRange
 from gateway.web.problems import BadRequest, NotAcceptable
@@ -99,25 +99,25 @@ def render(path: Path, how: Rendering, ranges: Sequence[MediaRange]) -> Rendered
     UndecodablePixels
         If compressed pixels cannot be decoded.
     """
-    ds = dcmread(path, force=True)
+    ds = read_header(path)
     if ds.get("SOPClassUID") == _ENCAPSULATED_PDF and "EncapsulatedDocument" in ds:
         if not any(r.covers("application/pdf") for r in ranges):
             raise NotAcceptable("this instance is shown as application/pdf")
         return Rendered(media_type="application/pdf", content=bytes(ds.EncapsulatedDocument).rstrip(b"\0"))
-    if "PixelData" not in ds:
+    if "Rows" not in ds:
         raise NotAcceptable("this instance has no pixels to show")
     kind = next((k for r in ranges for k in ("image/jpeg", "image/png") if r.covers(k) or r.covers("image/*")), None)
     if kind is None:
         raise NotAcceptable("pictures are given as image/jpeg or image/png")
     if how.frame >= int(ds.get("NumberOfFrames") or 1):
         raise NotFound("this instance has no such frame")
-    return Rendered(media_type=kind, content=_picture(ds, how, kind))
+    return Rendered(media_type=kind, content=_picture(ds, path, how, kind))
 
 
-def _picture(ds: Dataset, how: Rendering, kind: str) -> bytes:
+def _picture(ds: Dataset, path: Path, how: Rendering, kind: str) -> bytes:
     from PIL import Image
 
-    values = decoded_frame(ds, how.frame)
+    values = decoded_frame(path, how.frame)
     picture = Image.fromarray(_colour(ds, values) if values.ndim == 3 else _grey(ds, values, how.window))
     if how.viewport is not None:
         picture.thumbnail(how.viewport)

@@ -18,6 +18,7 @@ from gateway.services import registers, worklist
 from gateway.services.case_record import CaseRecord, FindingView, IterationView, case_record
 from gateway.services.registers import HoldView
 from gateway.services.worklist import CaseFilter, CaseRow, Counts
+from gateway.services.workload import workload
 from gateway.web.access import Permission
 from gateway.web.case_query import CaseQuery
 from gateway.web.request import Provided, Viewer
@@ -222,6 +223,7 @@ def show_node(
         destinations=services.config.destinations,
         deliveries=registers.list_deliveries(services.database, states=_DELIVERIES[show], limit=50),
         show=show,
+        untaken=registers.list_untaken(services.database, limit=30),
     )
 
 
@@ -247,6 +249,7 @@ def show_audit(
         before=before,
         next_before=events[-1].id if len(events) == _AUDIT_PAGE else 0,
         check=registers.check_chain(services.database) if check else None,
+        people=workload(services.database) if not (action or before) else (),
     )
 
 

@@ -52,3 +52,26 @@ def test_a_whole_chain_is_verified_and_a_changed_row_is_found(bench: Bench) -> N
         session.add(third)
     check = bench.client().get("/api/v1/audit/verify").json()
     assert (check["whole"], check["first_broken"], check["events"]) == (False, 3, 5)
+
+
+def test_the_workload_counts_what_the_audit_trail_says(bench: Bench) -> None:
+    case = bench.seed.case(bench.seed.study(1), qc_assignee="K. Holm")
+    bench.seed.iteration(case)
+    bench.seed.edit(case, iteration=1)
+    bench.client().get(f"/api/v1/cases/{case.id}/bundle")
+    bench.client().post(f"/api/v1/cases/{case.id}/qc", json={"qc_status": "FAIL_NEEDS_REPROCESSING"})
+    people = {person["name"]: person for person in bench.client().get("/api/v1/workload").json()}
+    assert people["local"] == {"name": "local", "assigned": 1, "taken": 1, "edited": 0, "decided": 1}
+    assert people["DR_HOLM"]["edited"] == 1
+    assert "K. Holm" not in people
+
+
+def test_studies_no_pipeline_took_say_why(bench: Bench) -> None:
+    study = bench.seed.study(1, description="CT abdomen")
+    bench.seed.untaken(study, pipeline="hippocampus-mr", reason="modality is not MR")
+    taken = bench.seed.study(2)
+    bench.seed.untaken(taken, pipeline="other", reason="7 slices, fewer than 16")
+    bench.seed.case(taken)
+    (found,) = bench.client().get("/api/v1/untaken").json()
+    assert (found["study_instance_uid"], found["reason"]) == (study.study_instance_uid, "modality is not MR")
+    assert "Modality is not MR" in bench.client().get("/node").text
