@@ -271,7 +271,7 @@ class Parts:
         )
 
     def _not_ready(self) -> tuple[str, ...]:
-        return () if self._dispatcher.host_pid else ("the stage host is not running yet",)
+        return () if self._dispatcher.is_ready else ("the stage host is still starting",)
 
 
 def _couriers(config: Config) -> dict[str, Courier]:

@@ -54,6 +54,7 @@ class StageHost:
             text=True,
             env=_environment(threads),
         )
+        self.is_ready = False
         self._send(hello)
 
     @property
@@ -75,6 +76,7 @@ class StageHost:
             If it ended instead.
         """
         self._receive()
+        self.is_ready = True
 
     def run(self, run_id: int) -> str:
         """Let the host run a stage run, and return its outcome.
@@ -165,9 +167,9 @@ class InlineDispatcher:
         self._thread.join()
 
     @property
-    def host_pid(self) -> int | None:
-        """Process id of the stage host, None while there is none."""
-        return self._host.pid if self._host and self._host.is_alive else None
+    def is_ready(self) -> bool:
+        """Whether a stage host is up and has loaded its libraries."""
+        return self._host is not None and self._host.is_alive and self._host.is_ready
 
     def _loop(self) -> None:
         while not self._stopping.is_set():
