@@ -9,7 +9,6 @@ and leaves the instance, and the case that runs on it, as they are.
 from __future__ import annotations
 
 import mmap
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -22,6 +21,7 @@ from sqlmodel import Session
 from gateway.domain.errors import GatewayError, NotFound, StorageFull, StorageUnavailable, UnacceptableInstance
 from gateway.domain.instance import InstanceKind
 from gateway.services.arrival import Arrival, Door, KeptBlob, Outcome, Received
+from gateway.services.in_flight import Claims, RecentSeries
 from gateway.services.part10 import file_layout, file_meta
 from gateway.services.received_header import ReceivedHeader, read_header, require_uid
 from gateway.services.record_instance import (
@@ -44,7 +44,6 @@ __all__ = ["Arrival", "Door", "IncomingInstance", "InstanceKind", "Outcome", "Re
 _MB = 1_000_000
 #: Attempts to record an instance when somebody else records the same one at the same moment.
 _ATTEMPTS = 5
-_REMEMBERED_SERIES = 10_000
 
 
 class Receiver:
@@ -80,8 +79,8 @@ class Receiver:
         self._minimum_free = minimum_free_mb * _MB
         self._maximum_object = maximum_object_mb * _MB
         self._on_new = on_new
-        self._claims = _Claims()
-        self._series = _RecentSeries()
+        self._claims = Claims()
+        self._series = RecentSeries()
         self._commits = GroupCommit(database)
 
     def require_room(self) -> None:
@@ -329,50 +328,6 @@ class IncomingInstance:
     def close(self) -> None:
         """Drop what was not finished."""
         self._incoming.close()
-
-
-class _RecentSeries:
-    """Series whose rows are known to be there, so that not every image has to look; forgotten when there are many."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._known: set[tuple[str, str]] = set()
-
-    def __contains__(self, series: tuple[str, str]) -> bool:
-        with self._lock:
-            return series in self._known
-
-    def add(self, series: tuple[str, str]) -> None:
-        with self._lock:
-            if len(self._known) >= _REMEMBERED_SERIES:
-                self._known.clear()
-            self._known.add(series)
-
-    def clear(self) -> None:
-        with self._lock:
-            self._known.clear()
-
-
-class _Claims:
-    """A lock for each blob being kept: none is removed while another thread is about to name it."""
-
-    def __init__(self) -> None:
-        self._guard = threading.Lock()
-        self._locks: dict[str, tuple[threading.Lock, int]] = {}
-
-    @contextmanager
-    def of(self, sha256: str) -> Iterator[None]:
-        with self._guard:
-            lock, users = self._locks.get(sha256, (threading.Lock(), 0))
-            self._locks[sha256] = lock, users + 1
-        try:
-            with lock:
-                yield
-        finally:
-            with self._guard:
-                lock, users = self._locks.pop(sha256)
-                if users > 1:
-                    self._locks[sha256] = lock, users - 1
 
 
 def _received(header: ReceivedHeader, kind: InstanceKind, outcome: Outcome) -> Received:
