@@ -45,6 +45,8 @@ class SegConflictCode(StrEnum):
     DOUBLED_PLANE = "DOUBLED_PLANE"
     UNDECLARED_SEGMENT = "UNDECLARED_SEGMENT"
     DOUBLED_SEGMENT_NUMBER = "DOUBLED_SEGMENT_NUMBER"
+    #: A segment has the number 0 or that of the background (Pixel Padding Value) and yet is called something else.
+    BACKGROUND_IN_DOUBT = "BACKGROUND_IN_DOUBT"
 
 
 @dataclass(frozen=True, slots=True)

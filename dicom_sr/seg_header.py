@@ -31,7 +31,7 @@ class DeclaredSegment:
     Parameters
     ----------
     number : int
-        Segment Number; 0 is the background some label maps declare.
+        Segment Number; -1 when absent.
     label : str
         Segment Label, stripped.
     tracking_id, tracking_uid : str
@@ -84,6 +84,8 @@ class SegHeader:
         1, 8 or 16; 0 when absent.
     maximum_fractional_value : int
         Of a FRACTIONAL object; 0 when absent.
+    pixel_padding_value : int or None
+        Pixel Padding Value (0028,0120): in a label map the value of the background (Supplement 243).
     frames : FrameTable
         The functional groups.
     """
@@ -109,12 +111,16 @@ class SegHeader:
     columns: int = 0
     bits_allocated: int = 0
     maximum_fractional_value: int = 0
+    pixel_padding_value: int | None = None
     frames: FrameTable = field(repr=False)
 
     @property
     def foreground(self) -> tuple[DeclaredSegment, ...]:
-        """Declared segments without the background item (Segment Number 0)."""
-        return tuple(segment for segment in self.segments if segment.number != 0)
+        """Declared segments without the item that label maps may declare for their background."""
+        values = {0, self.pixel_padding_value}
+        return tuple(
+            s for s in self.segments if not (s.number in values and s.label.strip().casefold() == "background")
+        )
 
 
 def read_seg_header(ds: Dataset) -> SegHeader:
@@ -166,6 +172,7 @@ def _read(ds: Dataset) -> SegHeader:
         columns=_count(ds, "Columns"),
         bits_allocated=_count(ds, "BitsAllocated"),
         maximum_fractional_value=_count(ds, "MaximumFractionalValue"),
+        pixel_padding_value=_padding(ds, kind),
         frames=frames,
     )
 
@@ -232,6 +239,11 @@ def _references(ds: Dataset, depth: int = _REFERENCE_DEPTH) -> set[str]:
 def _is_sequence(ds: Dataset, tag: BaseTag) -> bool:
     vr = ds.get_item(tag).VR
     return vr == "SQ" or (vr is None and dictionary_has_tag(tag) and dictionary_VR(tag) == "SQ")
+
+
+def _padding(ds: Dataset, kind: SegKind) -> int | None:
+    value = number(ds, "PixelPaddingValue") if kind is SegKind.LABELMAP else None
+    return None if value is None else int(value)
 
 
 def _count(ds: Dataset, keyword: str) -> int:

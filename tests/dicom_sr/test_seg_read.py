@@ -170,6 +170,31 @@ def test_the_background_segment_of_a_label_map_is_no_segment(source: SourceSerie
     assert SegWarningCode.BACKGROUND_SEGMENT in warning_codes(content)
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+def test_the_pixel_padding_value_of_a_label_map_is_its_background(source: SourceSeries, masks: dict, bits: int) -> None:
+    frames = [
+        Frame(plane=f.plane, pixels=np.where(f.pixels == 0, 9, f.pixels))
+        for f in frames_of(masks, kind=SegKind.LABELMAP)
+    ]
+    declared = (Declared(number=9, label="Background"), *declare("A", "B"))
+    for segments in (declared, declared[1:]):
+        writer = Writer(kind=SegKind.LABELMAP, bits=bits, attributes={"PixelPaddingValue": 9})
+        content = read_foreign(source, segments, frames, writer)
+        assert_masks(content, masks)
+        assert not content.conflicts
+
+
+@pytest.mark.parametrize(("number", "padding"), [(0, None), (0, 9), (2, 2)])
+def test_a_segment_with_the_number_of_the_background_is_a_conflict(
+    source: SourceSeries, masks: dict, number: int, padding: int | None
+) -> None:
+    declared = (*declare("A"), Declared(number=number, label="B"))
+    attributes = {} if padding is None else {"PixelPaddingValue": padding}
+    frames = frames_of({1: masks[1], 2: masks[2]} if number else {1: masks[1]}, kind=SegKind.LABELMAP)
+    content = read_foreign(source, declared, frames, Writer(kind=SegKind.LABELMAP, attributes=attributes))
+    assert conflict_codes(content) == {SegConflictCode.BACKGROUND_IN_DOUBT}
+
+
 def test_segment_numbers_may_have_holes_and_exceed_a_byte(source: SourceSeries, masks: dict) -> None:
     renumbered = {7: masks[1], 300: masks[2]}
     declared = (Declared(number=300, label="B"), Declared(number=7, label="A"))
