@@ -23,7 +23,8 @@ def segment_items(segments: tuple[Segment, ...], description: SegDescription, ki
     Value names.
     """
     items = [_item(segment, description) for segment in segments]
-    return [_background(), *items] if kind is SegKind.LABELMAP else items
+    # Last: OHIF 3.13 takes the colour of segment n from the n-th item, so a background before it shifts every colour.
+    return [*items, _background()] if kind is SegKind.LABELMAP else items
 
 
 def _item(segment: Segment, description: SegDescription) -> Dataset:

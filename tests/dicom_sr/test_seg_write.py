@@ -68,6 +68,15 @@ def test_a_label_map_refuses_overlapping_segments(source):
         write_seg(segmentation, source, make_description(segmentation.segments), kind=SegKind.LABELMAP)
 
 
+def test_a_label_map_describes_its_background_behind_its_segments(source):
+    # OHIF takes the colour of segment n from the n-th item.
+    segmentation = make_segmentation(source.grid, "whole", "part")
+
+    ds = write_seg(segmentation, source, make_description(segmentation.segments), kind=SegKind.LABELMAP)
+
+    assert [int(item.SegmentNumber) for item in ds.SegmentSequence] == [1, 2, 0]
+
+
 def test_more_than_255_labels_need_sixteen_bits(source, tmp_path):
     segments = tuple(
         Segment(number=n, label=f"S{n}", category=s.category, property_type=s.property_type)
