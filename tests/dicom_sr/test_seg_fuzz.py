@@ -72,12 +72,12 @@ def fuzz(files: dict[str, bytes], count: int, first: int = 0) -> Counter[str]:
     for seed in range(first, first + count):
         name = names[seed // 13 % len(names)]
         kind, data = mutate(files[name], seed)
-        before = time.monotonic()
+        before = time.process_time()
         try:
             outcome = answer(data)
         except Exception as error:
             raise AssertionError(f"seed {seed}: {name}, {kind}: {type(error).__name__}: {error}") from error
-        assert time.monotonic() - before < 10, f"seed {seed}: {name}, {kind}"
+        assert time.process_time() - before < 10, f"seed {seed}: {name}, {kind}"
         assert isinstance(outcome, Match | Unchanged | Hold | Ignore)
         if isinstance(outcome, Hold):
             assert outcome.reasons
@@ -108,9 +108,9 @@ def test_mutated_files_are_refused_or_held_by_name() -> None:
 
 def test_a_file_of_nothing_but_headers_is_refused_in_bounded_time() -> None:
     elements = b"\x09\x00\x10\x10LO\x00\x00" * (2 * MEGABYTE)
-    start = time.monotonic()
+    start = time.process_time()
     assert isinstance(answer(seeds()["binary"][:400] + elements), Hold)
-    assert time.monotonic() - start < 10
+    assert time.process_time() - start < 10
 
 
 @pytest.mark.slow
@@ -139,7 +139,7 @@ def test_mutations_of_what_real_editors_wrote_are_refused_or_held_by_name() -> N
     for seed in range(600):
         name = list(files)[seed // 13 % len(files)]
         _, mutated = mutate(files[name], seed)
-        start = time.monotonic()
+        start = time.process_time()
         assert isinstance(received(mutated), Match | Unchanged | Hold | Ignore)
-        assert time.monotonic() - start < 10, (seed, name)
+        assert time.process_time() - start < 10, (seed, name)
     assert peak_megabytes() - before < 1000
