@@ -10,7 +10,7 @@ from sqlalchemy import select as sql_select
 from sqlmodel import Session, SQLModel, col, or_, select
 
 from dicom_sr.uids import INSTANCE_CREATOR_UID
-from gateway.domain.instance import InstanceKind, classify
+from gateway.domain.instance import SEGMENTATION_CLASSES, InstanceKind, classify
 from gateway.services.arrival import Arrival, KeptBlob
 from gateway.services.received_header import ReceivedHeader
 from gateway.store import audit
@@ -92,12 +92,14 @@ def kind_of(header: ReceivedHeader) -> InstanceKind:
     """Classify an instance that is not one of this gateway's outputs.
 
     One that names our software as its creator was made by another installation, or before this data folder was laid:
-    it is kept, and starts nothing, so that two gateways never feed each other.
+    it is kept, and starts nothing, so that two gateways never feed each other. A segmentation is matched all the same:
+    a viewer that copies every attribute of ours must not lose its edit, and an unknown one is held, never run.
     """
+    is_segmentation = header.sop_class_uid in SEGMENTATION_CLASSES
     return classify(
         sop_class_uid=header.sop_class_uid,
         has_pixels=header.has_pixels,
-        is_own=header.instance_creator_uid == INSTANCE_CREATOR_UID,
+        is_own=header.instance_creator_uid == INSTANCE_CREATOR_UID and not is_segmentation,
     )
 
 

@@ -165,7 +165,7 @@ class Lab:
 
     def edited(self, output: Output, images: list[Path], *, seed: int = 1) -> Path:
         """Let the stand-in viewer edit an output; return its file."""
-        dataset, painted = edit_seg(self.output_file(output), images, seed=seed, first_slice=seed - 1)
+        dataset, painted = edit_seg(self.output_file(output), images, seed=seed, first_slice=(seed - 1) % 3)
         assert painted > 0
         path = images[0].parent.parent / f"edit_{seed}.dcm"
         dataset.save_as(path, enforce_file_format=True)

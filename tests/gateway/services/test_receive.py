@@ -66,7 +66,8 @@ def test_each_new_image_raises_the_revision_of_its_study_and_a_repeat_does_not(f
         ({"sop_class": SEG}, InstanceKind.EDITED_SEG),
         ({"sop_class": "1.2.840.10008.5.1.4.1.1.66.7"}, InstanceKind.EDITED_SEG),
         ({"sop_class": "1.2.840.10008.5.1.4.1.1.88.33", "side": 0}, InstanceKind.OTHER),
-        ({"sop_class": SEG, "InstanceCreatorUID": INSTANCE_CREATOR_UID}, InstanceKind.OWN_OUTPUT),
+        ({"InstanceCreatorUID": INSTANCE_CREATOR_UID}, InstanceKind.OWN_OUTPUT),
+        ({"sop_class": SEG, "InstanceCreatorUID": INSTANCE_CREATOR_UID}, InstanceKind.EDITED_SEG),
     ],
 )
 def test_an_instance_is_classified(folder: ReceivingFolder, attributes: dict[str, Any], kind: InstanceKind) -> None:
