@@ -29,6 +29,7 @@ _DRIVE = _ROOT / "tests" / "e2e" / "ohif" / "drive.mjs"
 OHIF_VERSION = "3.13.2"
 PLAYWRIGHT_VERSION = "1.65.1"
 LONGEST_VISIT_S = 240
+LONGEST_FETCH_S = 120
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,11 +153,15 @@ def _npm_package(name: str, version: str) -> Path:
     package = f"{name}@{version}"
     kept.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=kept.parent) as scratch:
-        fetched = subprocess.run(
-            ["npm", "pack", "--silent", package], cwd=scratch, capture_output=True, text=True, timeout=120, check=False
-        )
+        command = ["npm", "pack", "--loglevel=error", "--fetch-retries=1", "--fetch-retry-mintimeout=2000", package]
+        try:
+            fetched = subprocess.run(
+                command, cwd=scratch, capture_output=True, text=True, timeout=LONGEST_FETCH_S, check=False
+            )
+        except subprocess.TimeoutExpired:
+            pytest.skip(f"npm cannot fetch {package}: no answer from the registry in {LONGEST_FETCH_S} s")
         if fetched.returncode:
-            pytest.skip(f"npm cannot fetch {package}: {fetched.stderr.strip()[-200:] or 'no reason given'}")
+            pytest.skip(f"npm cannot fetch {package}: {fetched.stderr.strip().partition(chr(10))[0]}")
         with tarfile.open(Path(scratch) / fetched.stdout.split()[-1]) as archive:
             archive.extractall(scratch, filter="data")
         # At once, so that a fetch that was cut off leaves nothing that looks whole.
