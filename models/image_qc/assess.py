@@ -9,6 +9,7 @@ from dicom_sr.verdict import Criterion, Finding
 from dicom_sr.volume import Volume
 from models.image_qc import header_rules, pixel_rules
 from models.image_qc.criteria import rules_for
+from models.image_qc.grading import shipped_grades, texture_features
 from models.image_qc.head import find_head, not_a_head
 from models.image_qc.likeness import features_of, shipped_reference
 from models.image_qc.metrics import QualityMetrics, measure_quality
@@ -20,6 +21,7 @@ _BEFORE_MEASURING = (
     ("CONSTANT_IMAGE", pixel_rules.constant_image),
     ("SEGMENTATION_PIXELS", pixel_rules.segmentation_pixels),
 )
+_TIERS = {1: "clean", 2: "mildly degraded", 3: "severely degraded"}
 _AIR_METRICS = ("FBER", "SNR_AIR", "QI1")
 _NAMES = {
     "efc": "EFC",
@@ -109,6 +111,7 @@ def _pixel_findings(volume: Volume, target: Target, stage: str) -> Iterator[Find
         yield _rule("PHANTOM", not_a_head(find_head(volume)), stage)
     if not field_of_view:
         yield from _likeness(volume, target, stage)
+        yield from _tier(volume, target, stage)
         yield from _metrics(measure_quality(volume, has_air=target.is_head), target, stage)
 
 
@@ -120,6 +123,20 @@ def _likeness(volume: Volume, target: Target, stage: str) -> Iterator[Finding]:
     sentence = f"intensity and texture compared with {reference.images} training images; 1 is typical"
     detail = sentence if value is not None else "too few voxels along an axis to compare"
     yield Finding(stage=stage, code="OUT_OF_DISTRIBUTION", value=value, detail=detail)
+
+
+def _tier(volume: Volume, target: Target, stage: str) -> Iterator[Finding]:
+    features = texture_features(volume) if target.reference else None
+    if features is None:
+        return
+    grade = shipped_grades(target.reference).grade(features)
+    named = f", most like {grade.artefact.replace('_', ' ').lower()}" if grade.artefact else ""
+    yield Finding(
+        stage=stage,
+        code="QUALITY_TIER",
+        value=float(grade.tier),
+        detail=f"{_TIERS[grade.tier]}{named} (probability of a severe artefact {grade.probability:.2f})",
+    )
 
 
 def _metrics(metrics: QualityMetrics, target: Target, stage: str) -> Iterator[Finding]:

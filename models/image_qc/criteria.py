@@ -40,6 +40,7 @@ def rules_for(target: Target) -> tuple[Criterion, ...]:
 # Good crops: likeness at most 1.52, SNR 15.9-55, smoothness 2.3-3.4 mm, EFC 0.888-0.937.
 _CROP_METRICS = (
     Criterion(code="OUT_OF_DISTRIBUTION", review_above=2.0, abstain_above=3.0, source=_CROPS),
+    Criterion(code="QUALITY_TIER", review_above=2.0, source="tier 3 is severe; models trained on simulated artefacts"),
     Criterion(code="SNR", review_below=10.0, reject_below=3.6, source=_CROPS),
     Criterion(code="FWHM", review_below=1.8, review_above=4.4, reject_above=6.0, source=_CROPS),
     Criterion(code="EFC", review_below=0.86, review_above=0.96, source=_CROPS),

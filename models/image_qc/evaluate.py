@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from dicom_sr.acquisition import Acquisition
 from dicom_sr.verdict import Outcome, decide
@@ -45,6 +46,8 @@ class Judged:
         Image target.
     outcome, reasons : str
         Verdict, and the codes behind it.
+    tier : str
+        1 clean, 2 mildly, 3 severely degraded; empty where not graded.
     """
 
     image: str
@@ -52,6 +55,7 @@ class Judged:
     variant: str
     target: str
     outcome: str
+    tier: str
     reasons: str
 
 
@@ -84,6 +88,10 @@ def figures_again(folder: Path) -> dict[str, Any]:
         "balanced_accuracy_not_accepted": {
             kind: round(_balanced(rows, kind), 4) for kind in ("reject", "severe", "mild")
         },
+        "balanced_accuracy_tier": {
+            "severe (tier 3) against clean": round(_tier_accuracy(rows, "severe", least=3), 4),
+            "mild (tier 2 or 3) against clean": round(_tier_accuracy(rows, "mild", least=2), 4),
+        },
         "note": "degradations are simulated; clinical data will differ",
     }
     (folder / METRICS_FILE).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
@@ -93,7 +101,7 @@ def figures_again(folder: Path) -> dict[str, Any]:
 def write_images(rows: Iterable[Judged], path: Path) -> None:
     """Write as CSV."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    names = ["image", "kind", "variant", "target", "outcome", "reasons"]
+    names = ["image", "kind", "variant", "target", "outcome", "tier", "reasons"]
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(names)
@@ -113,15 +121,18 @@ def _judge_all(data: Path) -> Iterator[Judged]:
         yield from _judge_one(name, volume, _CROP, seed=number)
         for variant, wrong in _crop_rejects(volume, seed=number):
             yield _judged(name, "reject", variant, wrong, _CROP)
-    heads = sorted((data.parent / "ms_lesion_nifti" / "longitudinal" / "raw").rglob("*FLAIR.nii.gz"))
-    for number, path in enumerate(heads):
+    folder = data.parent / "ms_lesion_nifti"
+    for path in sorted((folder / "longitudinal" / "raw").rglob("*FLAIR.nii.gz")):
         volume = read_nifti(path)
         name = f"{path.parent.name} {path.name.removesuffix('.nii.gz')}"
         yield _judged(name, "good", "", volume, _FLAIR)
         for variant, wrong in _head_rejects(volume):
             yield _judged(name, "reject", variant, wrong, _FLAIR)
-        for corner, patch in enumerate(_patches(volume, seed=number)):
-            yield _judged(f"{name} {corner}", "reject", "crop of another place or sequence", patch, _CROP)
+    for path in sorted((folder / "cross_sectional_MNI").glob("*/*_N4_regtoMNI.nii.gz")):
+        sequence = path.name.partition("_")[0]
+        for corner, patch in enumerate(_patches(read_nifti(path), seed=len(sequence))):
+            name = f"{path.parent.name} {sequence} {corner}"
+            yield _judged(name, "reject", f"1 mm {sequence} crop of another place", patch, _CROP)
     for path in sorted((data.parent / "spinal_cord" / "t2").glob("t2.nii.gz")):
         yield _judged("spinal cord", "reject", "another body part", read_nifti(path), _CROP)
 
@@ -148,13 +159,19 @@ def _crop_rejects(volume: Volume, *, seed: int) -> Iterator[tuple[str, Volume]]:
 
 def _head_rejects(volume: Volume) -> Iterator[tuple[str, Volume]]:
     voxels, (depth, _, _) = volume.voxels, volume.grid.shape
-    bright = (voxels > np.quantile(voxels, 0.7)).astype(np.float32)
+    ball = (_from_middle_mm(volume) < 85.0).astype(np.float32)
     noise = np.random.default_rng(0).normal(0.0, 0.04, voxels.shape)
     yield "half the head", _cut(volume, slice(0, depth // 2))
     yield "noise only", replace(volume, voxels=np.abs(noise).astype(np.float32))
-    yield "even object", replace(volume, voxels=np.hypot(bright + noise, noise).astype(np.float32))
+    yield "even ball", replace(volume, voxels=np.hypot(ball + noise, noise).astype(np.float32))
     yield "constant", replace(volume, voxels=np.full_like(voxels, 3.0))
-    yield "mask", replace(volume, voxels=bright)
+    yield "mask", replace(volume, voxels=ball)
+
+
+def _from_middle_mm(volume: Volume) -> npt.NDArray[np.float64]:
+    lengths = zip(volume.grid.shape, volume.grid.spacing, strict=True)
+    z, y, x = np.meshgrid(*[(np.arange(n) - (n - 1) / 2) * s for n, s in lengths], indexing="ij", sparse=True)
+    return np.asarray(np.sqrt(z * z + y * y + x * x))
 
 
 def _cut(volume: Volume, kept: slice) -> Volume:
@@ -170,7 +187,7 @@ def _thick(volume: Volume, every: int) -> Volume:
     return replace(volume, voxels=voxels, grid=Grid(shape=(depth, height, width), affine=affine))
 
 
-def _patches(volume: Volume, *, seed: int, count: int = 5) -> Iterator[Volume]:
+def _patches(volume: Volume, *, seed: int, count: int = 10) -> Iterator[Volume]:
     """Cut crops of the wanted size, 1 mm in plane as near as it goes, from inside the head."""
     random = np.random.default_rng(seed)
     size = [max(8, round(mm / s)) for mm, s in zip((36, 50, 36), volume.grid.spacing, strict=True)]
@@ -188,9 +205,17 @@ def _patches(volume: Volume, *, seed: int, count: int = 5) -> Iterator[Volume]:
 
 
 def _judged(name: str, kind: str, variant: str, volume: Volume, target: str) -> Judged:
-    verdict = decide(assess_image(volume, _NO_HEADER, target=target, stage="image_qc"), criteria_for(target))
-    reasons = " ".join(dict.fromkeys(reason.code for reason in verdict.reasons))
-    return Judged(image=name, kind=kind, variant=variant, target=target, outcome=str(verdict.outcome), reasons=reasons)
+    found = assess_image(volume, _NO_HEADER, target=target, stage="image_qc")
+    verdict = decide(found, criteria_for(target))
+    return Judged(
+        image=name,
+        kind=kind,
+        variant=variant,
+        target=target,
+        outcome=str(verdict.outcome),
+        tier=next((f"{f.value:.0f}" for f in found if f.code == "QUALITY_TIER"), ""),
+        reasons=" ".join(dict.fromkeys(reason.code for reason in verdict.reasons)),
+    )
 
 
 def _variants(rows: Sequence[Judged], kind: str) -> list[str]:
@@ -207,4 +232,12 @@ def _balanced(rows: Sequence[Judged], kind: str) -> float:
     """Mean of the share of good images accepted and the share of `kind` not accepted."""
     good = [row.outcome == Outcome.ACCEPT for row in rows if row.kind == "good"]
     other = [row.outcome != Outcome.ACCEPT for row in rows if row.kind == kind]
+    return (float(np.mean(good)) + float(np.mean(other))) / 2 if good and other else math.nan
+
+
+def _tier_accuracy(rows: Sequence[Judged], kind: str, *, least: int) -> float:
+    """Balanced accuracy of telling `kind` from good images by a tier of at least `least`."""
+    graded = [row for row in rows if row.tier]
+    good = [int(row.tier) < least for row in graded if row.kind == "good"]
+    other = [int(row.tier) >= least for row in graded if row.kind == kind]
     return (float(np.mean(good)) + float(np.mean(other))) / 2 if good and other else math.nan

@@ -20,6 +20,7 @@ from models.segmentation_qc.calibrated import read_calibration
 from models.segmentation_qc.failures import read_failures, train_failures, write_failures
 from models.segmentation_qc.figures import Figures, all_figures
 from models.segmentation_qc.judge import Examination, NetworkSegmentationQc
+from models.segmentation_qc.plots import PLOT_FILE, draw
 from models.segmentation_qc.structures import HIPPOCAMPUS_PLAN
 from models.segmentation_qc.table import masks_of, measure_cases, read_table, write_table
 from models.segmentation_qc.train import FAILURES_FILE, NAME, TABLE_FILE, TASK, deployed_segmenter
@@ -69,15 +70,13 @@ def evaluate(data: Path, out: Path | None = None, *, work: Path = _WORK) -> Mapp
 
 
 def figures_again(folder: Path, card: ModelCard | None = None) -> Figures:
-    """Compute ``metrics.json`` anew from the tables in `folder`."""
+    """Compute ``metrics.json`` and the plots anew from the tables in `folder`."""
     weights = (card or find_model(NAME)).folder
-    figures = all_figures(
-        read_table(folder / CANDIDATES_FILE),
-        read_table(weights / TABLE_FILE),
-        read_accidents(folder / ACCIDENTS_FILE),
-        read_calibration(weights),
-    )
+    lines, calibration = read_table(folder / CANDIDATES_FILE), read_calibration(weights)
+    known = read_table(weights / TABLE_FILE)
+    figures = all_figures(lines, known, read_accidents(folder / ACCIDENTS_FILE), calibration)
     (folder / METRICS_FILE).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    draw(lines, calibration, folder / PLOT_FILE)
     return figures
 
 
