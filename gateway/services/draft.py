@@ -6,11 +6,11 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dicom_sr.validate import check
 from pydicom.dataset import Dataset
 from sqlmodel import Session
 
 from dicom_sr.errors import InvalidObject
+from dicom_sr.validate import check
 from gateway.config import Destination
 from gateway.domain.instance import LABEL_MAP_SEGMENTATION_STORAGE
 from gateway.domain.pipeline import OutputKind, Pipeline
@@ -77,13 +77,20 @@ def destinations_of(env: Environment, pipeline: Pipeline) -> tuple[Destination, 
     return tuple(d for d in env.config.destinations if d.name in pipeline.destinations)
 
 
-def takes(destination: Destination, draft: Draft) -> bool:
-    """Whether a destination takes an object: its kind, and for a SEG the SOP class its viewers read best."""
-    if destination.outputs and draft.kind not in destination.outputs:
-        return False
-    if draft.kind is not OutputKind.SEG:
-        return True
-    return (draft.sop_class_uid == LABEL_MAP_SEGMENTATION_STORAGE) == (destination.seg == "LABELMAP")
+def taken_by(destination: Destination, drafts: Sequence[Draft]) -> list[Draft]:
+    """Return the objects a destination takes: of its kinds, and of a SEG the form its viewers read best.
+
+    A SEG that exists in another form only (a label map cannot hold overlapping segments) goes out in that form.
+    """
+    wanted = [draft for draft in drafts if not destination.outputs or draft.kind in destination.outputs]
+    preferred = [draft for draft in wanted if _is_preferred(destination, draft)]
+    served = {(draft.kind, draft.stage) for draft in preferred}
+    return preferred + [draft for draft in wanted if (draft.kind, draft.stage) not in served]
+
+
+def _is_preferred(destination: Destination, draft: Draft) -> bool:
+    is_label_map = draft.sop_class_uid == LABEL_MAP_SEGMENTATION_STORAGE
+    return draft.kind is not OutputKind.SEG or is_label_map == (destination.seg == "LABELMAP")
 
 
 def record_outputs(
@@ -126,16 +133,15 @@ def record_outputs(
         row = IterationOutput(case_id=case.id, generation=case.generation, iteration=iteration, sop_instance_uid=uid)
         session.merge(row)
     for destination in destinations_of(env, env.pipeline(case.pipeline)):
-        for draft in drafts:
-            if takes(destination, draft):
-                session.add(
-                    Delivery(
-                        sop_instance_uid=draft.sop_instance_uid,
-                        case_id=case.id,
-                        destination=destination.name,
-                        due_at=now,
-                    )
+        for draft in taken_by(destination, drafts):
+            session.add(
+                Delivery(
+                    sop_instance_uid=draft.sop_instance_uid,
+                    case_id=case.id,
+                    destination=destination.name,
+                    due_at=now,
                 )
+            )
 
 
 def _output(draft: Draft, case: Case, iteration: int, env: Environment) -> Output:
