@@ -94,7 +94,7 @@ def texture_features(volume: Volume) -> Vector | None:
     low, high = float(np.percentile(voxels, 1.0)), float(np.percentile(voxels, 99.0))
     scaled: Vector = np.clip((voxels - low) / (high - low), 0.0, 1.0).astype(np.float64)
     metrics = measure_quality(volume, has_air=False)
-    measured = [metrics.efc or 0.0, float(np.log((metrics.snr or 0.0) + 1e-3)), metrics.fwhm_mm or 0.0]
+    measured = [metrics.efc or 0.0, float(np.log(max(metrics.snr or 0.0, 1e-3))), metrics.fwhm_mm or 0.0]
     measured += [metrics.inu or 0.0, metrics.cnr or 0.0]
     return np.concatenate([basic, *(_along(scaled, axis) for axis in range(3)), measured])
 
