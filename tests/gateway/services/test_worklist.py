@@ -108,3 +108,11 @@ def test_searching_text_finds_starts_only_and_is_never_a_pattern() -> None:
         assert list_cases(database, CaseFilter(text="%")).cases == ()
         assert [row.id for row in list_cases(database, CaseFilter(text="c003")).cases] == ["c003"]
         assert [row.id for row in list_cases(database, CaseFilter(text="1.2.4")).cases] == ["c004"]
+
+
+@pytest.mark.parametrize("few", [0, 2, 2000])
+def test_a_search_finds_the_same_whether_few_or_many_studies_fit(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.services.worklist._FEW", few)
+    with _filled([NOW - timedelta(minutes=n) for n in range(12)]) as database:
+        found = [row.id for row in list_cases(database, CaseFilter(text="P1")).cases]
+    assert found == ["c001", "c010", "c011"]
