@@ -117,7 +117,7 @@ def train_second_network(data: Path, out: Path, *, settings: QcTrainingSettings)
     plan = fingerprint.plan()
     torch.manual_seed(settings.seed)
     network = ResidualNet(ResidualShape())
-    fit(
+    made = fit(
         network.to(memory_format=torch.channels_last_3d),  # type: ignore[call-overload]
         [training_case(case, TASK, plan) for case in labelled],
         FitSettings(
@@ -128,11 +128,16 @@ def train_second_network(data: Path, out: Path, *, settings: QcTrainingSettings)
             augmentation=Augmentation(patch=(32, 48, 32), shift=6.0),
         ),
     )
-    publish_network(network, labelled, out, settings=settings)
+    publish_network(network, labelled, out, settings=settings, steps_made=made)
 
 
 def publish_network(
-    network: ResidualNet, labelled: Sequence[LabelledVolume], out: Path, *, settings: QcTrainingSettings
+    network: ResidualNet,
+    labelled: Sequence[LabelledVolume],
+    out: Path,
+    *,
+    settings: QcTrainingSettings,
+    steps_made: int,
 ) -> None:
     """Write a trained network with the fingerprint and reference of its training patients, and a card."""
     fingerprint = qc_fingerprint(labelled)
@@ -147,6 +152,7 @@ def publish_network(
         "cases": len(labelled),
         "persons": len({person_of(case.name) for case in labelled}),
         "settings": asdict(settings),
+        "steps_made": steps_made,
     }
     _write_card(out, {**weights.as_card(), "training": training})
 
