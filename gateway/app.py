@@ -41,6 +41,7 @@ from gateway.services.picture_cache import PictureCache
 from gateway.services.pictures import Pictures
 from gateway.services.receive import Receiver
 from gateway.store.migrate import upgrade
+from gateway.web.access import http_bind
 from gateway.web.app import create_app
 from gateway.web.server import WebServer
 from gateway.web.services import NodeFacts, Services
@@ -184,7 +185,7 @@ class Parts:
         stack.callback(partial(self._node.stop, _DRAIN_S))
         self._dicom_address = f"{host}:{port}"
         node = self._env.config.node
-        server = WebServer(create_app(self._services()), node.bind, self._env.config.web.port)
+        server = WebServer(create_app(self._services()), http_bind(self._env.config), self._env.config.web.port)
         http_host, http_port = server.start()
         stack.callback(server.stop)
         return f"overread ready dicom={host}:{port} aet={node.ae_title} http={http_host}:{http_port}"

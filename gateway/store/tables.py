@@ -47,15 +47,15 @@ class Study(SQLModel, table=True):
     """A study as received; patient attributes are for pages and queries only, never for logs."""
 
     study_instance_uid: str = Field(primary_key=True, max_length=64)
-    patient_id: str = ""
-    patient_name: str = ""
+    patient_id: str = Field(default="", index=True)
+    patient_name: str = Field(default="", index=True)
     patient_birth_date: str = ""
     patient_sex: str = ""
     study_date: str = Field(default="", index=True)
     study_time: str = ""
     study_id: str = ""
     study_description: str = ""
-    accession_number: str = ""
+    accession_number: str = Field(default="", index=True)
     referring_physician_name: str = ""
     first_received_at: datetime = _time()
     last_received_at: datetime = _time(index=True)
@@ -65,8 +65,7 @@ class Study(SQLModel, table=True):
     calling_aet: str = ""
     called_aet: str = ""
     peer_address: str = ""
-    #: Associations that brought it and are still open, and when the last one ended.
-    open_associations: int = 0
+    #: When the last association that brought something of it ended.
     association_ended_at: datetime | None = _time(nullable=True)
 
 
@@ -116,27 +115,37 @@ class Case(SQLModel, table=True):
     """One study under one pipeline: exactly one row, whatever arrives late."""
 
     __tablename__ = "study_case"
-    __table_args__ = (UniqueConstraint("study_instance_uid", "pipeline"),)
+    # The worklist shows the newest change first under any one filter: each filter has its index in that order.
+    __table_args__ = (
+        UniqueConstraint("study_instance_uid", "pipeline"),
+        Index("ix_case_changed", "changed_at", "id"),
+        Index("ix_case_state_changed", "state", "changed_at", "id"),
+        Index("ix_case_qc_status_changed", "qc_status", "changed_at", "id"),
+        Index("ix_case_verdict_changed", "verdict", "changed_at", "id"),
+        Index("ix_case_assignee_changed", "qc_assignee", "changed_at", "id"),
+        Index("ix_case_pipeline_changed", "pipeline", "changed_at", "id"),
+        Index("ix_case_site_changed", "site", "changed_at", "id"),
+    )
 
     id: str = Field(primary_key=True, max_length=17)
     study_instance_uid: str = Field(foreign_key="study.study_instance_uid", index=True, max_length=64)
-    pipeline: str = Field(index=True)
+    pipeline: str
     pipeline_version: str = ""
     pipeline_digest: str = ""
     series_instance_uid: str = ""
-    state: CaseState = Field(index=True)
+    state: CaseState
     state_reason: str = ""
     generation: int = 1
     iteration: int = 0
-    verdict: str = Field(default="", index=True)
-    qc_status: QcStatus = Field(default=QcStatus.NOT_REVIEWED, index=True)
-    qc_assignee: str = Field(default="", index=True)
+    verdict: str = ""
+    qc_status: QcStatus = QcStatus.NOT_REVIEWED
+    qc_assignee: str = ""
     qc_comment: str = ""
     priority: int = 2
     site: str = ""
     sender: str = ""
     opened_at: datetime = _time(index=True)
-    changed_at: datetime = _time(index=True)
+    changed_at: datetime = _time()
 
 
 class Iteration(SQLModel, table=True):

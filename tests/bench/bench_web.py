@@ -88,7 +88,6 @@ def _fill(bench: Bench) -> None:
                 "study_description": "MRI brain", "accession_number": f"A{number:07d}",
                 "referring_physician_name": "", "first_received_at": at, "last_received_at": at, "revision": 1,
                 "closed_revision": 1, "calling_aet": "MR", "called_aet": "OVERREAD", "peer_address": "",
-                "open_associations": 0,
             }
         )  # fmt: skip
         rows[Series].append(

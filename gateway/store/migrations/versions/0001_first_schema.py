@@ -94,12 +94,14 @@ def upgrade() -> None:
         sa.Column("calling_aet", sa.String(), nullable=False),
         sa.Column("called_aet", sa.String(), nullable=False),
         sa.Column("peer_address", sa.String(), nullable=False),
-        sa.Column("open_associations", sa.Integer(), nullable=False),
         sa.Column("association_ended_at", sa.DateTime(), nullable=True),
         sa.PrimaryKeyConstraint("study_instance_uid"),
     )
     with op.batch_alter_table("study", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_study_accession_number"), ["accession_number"], unique=False)
         batch_op.create_index(batch_op.f("ix_study_last_received_at"), ["last_received_at"], unique=False)
+        batch_op.create_index(batch_op.f("ix_study_patient_id"), ["patient_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_study_patient_name"), ["patient_name"], unique=False)
         batch_op.create_index(batch_op.f("ix_study_study_date"), ["study_date"], unique=False)
 
     op.create_table(
@@ -167,14 +169,15 @@ def upgrade() -> None:
         sa.UniqueConstraint("study_instance_uid", "pipeline"),
     )
     with op.batch_alter_table("study_case", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_study_case_changed_at"), ["changed_at"], unique=False)
+        batch_op.create_index("ix_case_assignee_changed", ["qc_assignee", "changed_at", "id"], unique=False)
+        batch_op.create_index("ix_case_changed", ["changed_at", "id"], unique=False)
+        batch_op.create_index("ix_case_pipeline_changed", ["pipeline", "changed_at", "id"], unique=False)
+        batch_op.create_index("ix_case_qc_status_changed", ["qc_status", "changed_at", "id"], unique=False)
+        batch_op.create_index("ix_case_site_changed", ["site", "changed_at", "id"], unique=False)
+        batch_op.create_index("ix_case_state_changed", ["state", "changed_at", "id"], unique=False)
+        batch_op.create_index("ix_case_verdict_changed", ["verdict", "changed_at", "id"], unique=False)
         batch_op.create_index(batch_op.f("ix_study_case_opened_at"), ["opened_at"], unique=False)
-        batch_op.create_index(batch_op.f("ix_study_case_pipeline"), ["pipeline"], unique=False)
-        batch_op.create_index(batch_op.f("ix_study_case_qc_assignee"), ["qc_assignee"], unique=False)
-        batch_op.create_index(batch_op.f("ix_study_case_qc_status"), ["qc_status"], unique=False)
-        batch_op.create_index(batch_op.f("ix_study_case_state"), ["state"], unique=False)
         batch_op.create_index(batch_op.f("ix_study_case_study_instance_uid"), ["study_instance_uid"], unique=False)
-        batch_op.create_index(batch_op.f("ix_study_case_verdict"), ["verdict"], unique=False)
 
     op.create_table(
         "finding",
@@ -490,14 +493,15 @@ def downgrade() -> None:
 
     op.drop_table("finding")
     with op.batch_alter_table("study_case", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_study_case_verdict"))
         batch_op.drop_index(batch_op.f("ix_study_case_study_instance_uid"))
-        batch_op.drop_index(batch_op.f("ix_study_case_state"))
-        batch_op.drop_index(batch_op.f("ix_study_case_qc_status"))
-        batch_op.drop_index(batch_op.f("ix_study_case_qc_assignee"))
-        batch_op.drop_index(batch_op.f("ix_study_case_pipeline"))
         batch_op.drop_index(batch_op.f("ix_study_case_opened_at"))
-        batch_op.drop_index(batch_op.f("ix_study_case_changed_at"))
+        batch_op.drop_index("ix_case_verdict_changed")
+        batch_op.drop_index("ix_case_state_changed")
+        batch_op.drop_index("ix_case_site_changed")
+        batch_op.drop_index("ix_case_qc_status_changed")
+        batch_op.drop_index("ix_case_pipeline_changed")
+        batch_op.drop_index("ix_case_changed")
+        batch_op.drop_index("ix_case_assignee_changed")
 
     op.drop_table("study_case")
     with op.batch_alter_table("series", schema=None) as batch_op:
@@ -506,7 +510,10 @@ def downgrade() -> None:
     op.drop_table("series")
     with op.batch_alter_table("study", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_study_study_date"))
+        batch_op.drop_index(batch_op.f("ix_study_patient_name"))
+        batch_op.drop_index(batch_op.f("ix_study_patient_id"))
         batch_op.drop_index(batch_op.f("ix_study_last_received_at"))
+        batch_op.drop_index(batch_op.f("ix_study_accession_number"))
 
     op.drop_table("study")
     with op.batch_alter_table("no_match", schema=None) as batch_op:
