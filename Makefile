@@ -35,7 +35,10 @@ $(VENV)/ready: pyproject.toml
 	  $(PYTHON) -m venv $(VENV) || { echo "make: $(PYTHON) has no venv module (Debian: apt-get install python3-venv)" >&2; exit 1; }
 	fi
 	torch=$$(sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
-	pip() { $(BIN)/python -m pip install --quiet "$$@" || { echo "make: pip failed (see above); run the same again" >&2; exit 1; }; }
+	pip() {
+	  $(BIN)/python -m pip install --quiet "$$@" 2> $(VENV)/pip.log && return
+	  tail -n 30 $(VENV)/pip.log >&2; echo "make: pip failed (see above); run the same again" >&2; exit 1
+	}
 	pip $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) "$$torch"
 	pip --editable '.[dev]'
 	sha256sum pyproject.toml > $@
