@@ -169,6 +169,7 @@ GENERATION = private("GENERATION", "Input generation")
 ITERATION = private("ITERATION", "Iteration")
 STAGE = private("STAGE", "Stage")
 STAGE_KEY = private("STAGE-KEY", "Stage run key")
+MODEL = private("MODEL", "Model that took part")
 MODEL_DIGEST = private("MODEL-DIGEST", "Model digest")
 EVIDENCE = private("EVIDENCE", "Evidence of completeness")
 CRITERIA_VERSION = private("CRITERIA-VER", "Criteria version")
@@ -251,6 +252,7 @@ REPORT_CONCEPTS = (
     PrivateConcept(ITERATION, "Count of accepted edits: 0 is the automatic result."),
     PrivateConcept(STAGE, "Name of one step of the pipeline."),
     PrivateConcept(STAGE_KEY, "Hash over stage, code version, model digest, parameters and input digests."),
+    PrivateConcept(MODEL, "Name of a neural network that the case ran; its version and digest stand below it."),
     PrivateConcept(MODEL_DIGEST, "SHA-256 over the weights and configuration of a neural network."),
     PrivateConcept(EVIDENCE, "What showed that the study was complete before processing began."),
     PrivateConcept(CRITERIA_VERSION, "Version of the criteria that made the verdict."),

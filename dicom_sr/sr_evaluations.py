@@ -56,7 +56,8 @@ def _provenance(report: QcReport) -> list[Dataset]:
     items += [
         sr_items.text(
             _IN,
-            codes.ALGORITHM_NAME,
+            # Not Algorithm Name: TID 4019 allows one in a container, and a case runs several networks.
+            codes.MODEL,
             model.name,
             *_named(codes.ALGORITHM_VERSION, model.version),
             *_named(codes.MODEL_DIGEST, model.digest),
@@ -142,7 +143,7 @@ def read_models(container: Dataset) -> tuple[ModelRef, ...]:
             version=_read_version(item),
             digest=sr_items.text_of(sr_items.child(item, codes.MODEL_DIGEST)),
         )
-        for item in sr_items.children(container, codes.ALGORITHM_NAME)
+        for item in sr_items.children(container, codes.MODEL)
     )
 
 

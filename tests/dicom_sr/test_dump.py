@@ -23,7 +23,7 @@ def test_text_tells_verdict_reasons_findings_and_provenance() -> None:
     text = dump_text(signed_report())
     assert text.startswith("REVIEW  ")
     for part in (
-        "because: Predicted Dice of Hippocampus anterior",
+        "because: Predicted dice of Hippocampus anterior is 0.71",
         "QC status: PASS with edits",
         "  zweite Zeile",
         "verified by Müller^Ada, Results Quality Controller",

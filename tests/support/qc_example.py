@@ -163,7 +163,10 @@ def segmentation_report(**changes: object) -> QcReport:
         generation=1,
         iteration=0,
         stage_keys={"hippocampus": "a" * 64, "segmentation_qc": "b" * 64},
-        models=(ModelRef(name="hippocampus", version="1.0", digest="c" * 64),),
+        models=(
+            ModelRef(name="hippocampus", version="1.0", digest="c" * 64),
+            ModelRef(name="hippocampus-qc", version="1.0", digest="d" * 64),
+        ),
         verdict=decide(FINDINGS, CRITERIA),
         criteria_version="2026-03",
         segments=(segment("Hippocampus anterior", 1), segment("Hippocampus posterior", 2)),

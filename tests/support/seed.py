@@ -46,7 +46,7 @@ COMPREHENSIVE_3D_SR = "1.2.840.10008.5.1.4.1.1.88.34"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 STAGES = ("image_qc", "hippocampus", "subfields", "measure", "segmentation_qc", "report")
 _BRAIN = Code("12738006", "SCT", "Brain structure")
-_ANATOMY = Code("123037004", "SCT", "Anatomical Structure")
+_ANATOMY = Code("91723000", "SCT", "Anatomical Structure")
 _SEGMENTS = {
     "hippocampus": (("Hippocampus", (230, 159, 0)),),
     "subfields": (("Hippocampus anterior", (86, 180, 233)), ("Hippocampus posterior", (204, 121, 167))),
