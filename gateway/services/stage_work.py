@@ -113,7 +113,8 @@ def grade_image(inputs: StageInputs, card: ModelCard | None, models: WarmModels)
     started = time.perf_counter()
     target = str(inputs.stage.parameters.get("target", "any"))
     findings = assess_image(inputs.volume, inputs.acquisition, target=target, stage=inputs.stage.name)
-    return StageOutputs(findings=findings, model_seconds=time.perf_counter() - started)
+    settled = tuple(_settled(finding) for finding in findings)
+    return StageOutputs(findings=settled, model_seconds=time.perf_counter() - started)
 
 
 def segment(inputs: StageInputs, card: ModelCard | None, models: WarmModels) -> StageOutputs:
@@ -161,7 +162,7 @@ def grade_segmentation(inputs: StageInputs, card: ModelCard | None, models: Warm
     seconds = time.perf_counter() - started
     segments = {s.label: s for segmentation in inputs.segmentations.values() for s in segmentation.segments}
     return StageOutputs(
-        findings=result.findings,
+        findings=tuple(_settled(finding) for finding in result.findings),
         pseudo_ground_truth=_pseudo_ground_truth(volume, result.pseudo_ground_truth, segments),
         worst_slices=result.worst_slices,
         model_seconds=seconds,
@@ -175,6 +176,14 @@ WORK: Mapping[StageKind, Work] = {
     StageKind.MEASURE: measure_segments,
     StageKind.SEGMENTATION_QC: grade_segmentation,
 }
+
+
+def _settled(finding: Finding) -> Finding:
+    """Round what was measured to nine digits: the last bits of a sum depend on how many threads added it up."""
+    value, low, high = (
+        None if number is None else float(f"{number:.9g}") for number in (finding.value, finding.low, finding.high)
+    )
+    return replace(finding, value=value, low=low, high=high)
 
 
 def _union(segmentations: Mapping[str, Segmentation]) -> Mask | None:

@@ -152,7 +152,7 @@ def test_our_own_results_sent_back_by_orthanc_start_nothing(loop: Loop) -> None:
     before = case["iteration"]
     (study,) = requests.get(f"{loop.orthanc.url}/studies", timeout=30).json()
     requests.post(f"{loop.orthanc.url}/modalities/overread/store", data=study, timeout=120).raise_for_status()
-    loop.gateway.wait_for(lambda: "OWN_OUTPUT" in loop.gateway.log, what="the echo in the log")
+    loop.gateway.wait_for(lambda: "OWN_ECHO" in str(loop.gateway.get("/api/v1/audit", limit=200)), what="the echo")
     (case,) = loop.gateway.cases()
     assert (case["iteration"], case["generation"]) == (before, 1)
     assert loop.gateway.get("/api/v1/holds") == []
