@@ -12,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
   "$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && { echo "$$p"; break; }; done)
-# Give TORCH_INDEX=https://download.pytorch.org/whl/cpu for the small build of torch on a machine without a GPU.
+# Give TORCH_INDEX=URL of an index with the CPU build of torch, where the usual one brings the large GPU build.
 TORCH_INDEX ?=
 PACKAGES := gateway models orthanc dicom_sr
 JOBS ?= 2
