@@ -18,11 +18,12 @@ from gateway.store.artifacts import decode_segmentation
 from gateway.store.blobs import BlobStore
 from gateway.store.database import Database
 from gateway.store.tables import Artifact, StageRun
-from tests.support.dicom_tools import dcentvfy_complaints, dciodvfy_errors, dcmqi_masks, dcmqi_write, pixelmed_sr_errors
+from tests.support.dicom_tools import dciodvfy_errors, dcmqi_masks, dcmqi_write, pixelmed_sr_errors
 from tests.support.orthanc_peer import OrthancPeer, running_orthanc
 from tests.support.ports import free_port
 from tests.support.running_gateway import RunningGateway, running_gateway, stage_outcomes
 from tests.support.shared import shared_data
+from tests.support.sr_tools import dcentvfy_complaints
 
 pytestmark = [pytest.mark.peer, pytest.mark.slow, pytest.mark.xdist_group("orthanc_loop")]
 
