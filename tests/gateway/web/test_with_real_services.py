@@ -26,6 +26,9 @@ from gateway.web.services import Services
 from tests.support.lab import Lab
 from tests.support.make_series import make_mr_series
 
+# One case goes through all of these in order, so they stay in one process.
+pytestmark = pytest.mark.xdist_group("real_services")
+
 
 class _Site:
     """A lab with its web application; what is received is matched and run at once."""
