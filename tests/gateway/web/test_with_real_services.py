@@ -6,6 +6,7 @@ import io
 import json
 import zipfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from gateway.web.services import Services
 from tests.support.lab import Lab
 from tests.support.make_series import make_mr_series
 
-# One case goes through all of these in order, so they stay in one process.
+# One case goes through all of these, so they stay in one process.
 pytestmark = pytest.mark.xdist_group("real_services")
 
 
@@ -79,6 +80,28 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Site]:
     site.lab.env.database.close()
 
 
+@dataclass(frozen=True, slots=True)
+class _Upload:
+    """An edit that was uploaded once."""
+
+    content: bytes
+    answer: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def uploaded(site: _Site) -> _Upload:
+    content = site.lab.edited(site.lab.newest_seg(site.case, "core"), site.images).read_bytes()
+    return _Upload(content, _upload(site, content))
+
+
+def _upload(site: _Site, content: bytes) -> dict[str, Any]:
+    answer = site.client.post(
+        f"/api/v1/cases/{site.case.id}/edits", content=content, headers={"Content-Type": "application/dicom"}
+    )
+    assert answer.status_code == 200
+    return answer.json()
+
+
 def test_a_graded_case_is_complete_in_the_api(site: _Site) -> None:
     record = site.record()
     (iteration, *_) = record["iterations"]
@@ -113,13 +136,8 @@ def test_pictures_are_of_the_received_series(site: _Site) -> None:
     assert image.height / image.width == pytest.approx(32 * 1.5 / (32 * 1.25), rel=0.02)
 
 
-def test_an_uploaded_edit_is_accepted_and_its_change_is_shown(site: _Site) -> None:
-    output = site.lab.newest_seg(site.case, "core")
-    edit = site.lab.edited(output, site.images).read_bytes()
-    answer = site.client.post(
-        f"/api/v1/cases/{site.case.id}/edits", content=edit, headers={"Content-Type": "application/dicom"}
-    )
-    assert (answer.status_code, answer.json()["outcome"], answer.json()["iteration"]) == (200, "ACCEPTED", 1)
+def test_an_uploaded_edit_is_accepted_and_its_change_is_shown(site: _Site, uploaded: _Upload) -> None:
+    assert (uploaded.answer["outcome"], uploaded.answer["iteration"]) == ("ACCEPTED", 1)
     record = site.record()
     outcomes = {run["stage"]: run["outcome"] for run in record["iterations"][1]["stage_runs"]}
     assert (outcomes["image_qc"], outcomes["core"], outcomes["halves"]) == ("REUSED", "REPLACED", "EXECUTED")
@@ -130,12 +148,10 @@ def test_an_uploaded_edit_is_accepted_and_its_change_is_shown(site: _Site) -> No
     assert f"+{change['voxels_added']} " in page
     changed = site.client.get(f"/cases/{site.case.id}/pictures?generation=1&iteration=1&stage=core").text
     assert 'data-mode="before"' in changed
-    again = site.client.post(
-        f"/api/v1/cases/{site.case.id}/edits", content=edit, headers={"Content-Type": "application/dicom"}
-    )
-    assert again.json()["received"] == "DUPLICATE"
+    assert _upload(site, uploaded.content)["received"] == "DUPLICATE"
 
 
+@pytest.mark.usefixtures("uploaded")
 def test_decision_signed_report_and_bundle(site: _Site) -> None:
     answer = site.client.post(f"/api/v1/cases/{site.case.id}/qc", json={"qc_status": "PASS_WITH_EDITS"})
     assert (answer.status_code, answer.json()["state"]) == (200, "FINAL")
