@@ -16,7 +16,7 @@ from pydicom import dcmread
 from pydicom.uid import SegmentationStorage
 from sqlmodel import SQLModel
 
-from gateway.commands.sending import find_parcels, is_accepted, send_parcels
+from gateway.client.sending import find_parcels, is_accepted, send_parcels
 from gateway.config import NodeConfig
 from gateway.config_file import load
 from gateway.dimse.node import DicomNode

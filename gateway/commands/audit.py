@@ -22,7 +22,7 @@ def audit(
     """List audit events, newest first."""
     if context.invoked_subcommand is not None:
         return
-    from gateway.commands.client import GatewayClient
+    from gateway.client.http import GatewayClient
 
     events = GatewayClient(url).get("/api/v1/audit", case_id=case_id, limit=limit)
     if as_json:
@@ -35,7 +35,7 @@ def audit(
 @app.command()
 def verify(url: GatewayUrl = DEFAULT_URL, as_json: AsJson = False) -> None:
     """Check that no row of the audit trail was changed or removed; exit code 1 if one was."""
-    from gateway.commands.client import GatewayClient
+    from gateway.client.http import GatewayClient
 
     answer = GatewayClient(url).get("/api/v1/audit/verify")
     if as_json:

@@ -25,7 +25,7 @@ def cases(
     as_json: AsJson = False,
 ) -> None:
     """List cases, newest change first."""
-    from gateway.commands.client import GatewayClient
+    from gateway.client.http import GatewayClient
 
     page = GatewayClient(url).get(
         "/api/v1/cases",
@@ -56,7 +56,7 @@ def show(
 
     Verdict with reasons, and every iteration with what ran, what was reused and what was delivered.
     """
-    from gateway.commands.client import GatewayClient
+    from gateway.client.http import GatewayClient
 
     case = GatewayClient(url).get(f"/api/v1/cases/{case_id}")
     if as_json:
@@ -78,7 +78,7 @@ def review(
 
     It is refused, with the reason, where it is not legal now.
     """
-    from gateway.commands.client import GatewayClient
+    from gateway.client.http import GatewayClient
 
     content = {"qc_status": qc_status.value, "comment": comment}
     case = GatewayClient(url).post(f"/api/v1/cases/{case_id}/qc", content)
@@ -98,7 +98,7 @@ def edit(
 
     Prints what became of it: accepted, held with reasons, or unchanged.
     """
-    from gateway.commands.client import GatewayClient
+    from gateway.client.http import GatewayClient
 
     answer = GatewayClient(url).post_dicom(f"/api/v1/cases/{case_id}/edits", file)
     if as_json:
@@ -123,7 +123,7 @@ def bundle(
 
     The zip holds a manifest with hashes. Taking it makes you the QC assignee.
     """
-    from gateway.commands.client import GatewayClient
+    from gateway.client.http import GatewayClient
 
     target = output or Path(f"{case_id}.zip")
     size = GatewayClient(url).download(f"/api/v1/cases/{case_id}/bundle", target)

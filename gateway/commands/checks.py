@@ -205,7 +205,7 @@ def _followed(config: Config) -> Iterator[CheckResult]:
 def _study(config: Config, folder: Path) -> Iterator[CheckResult]:
     from dicom_sr.errors import DicomObjectError
     from dicom_sr.series import read_series
-    from gateway.commands.sending import find_parcels
+    from gateway.client.sending import find_parcels
     from gateway.domain.pipeline import match
 
     series: dict[str, list[Path]] = {}

@@ -24,7 +24,7 @@ def holds(context: typer.Context, url: GatewayUrl = DEFAULT_URL, as_json: AsJson
     """List held objects with the reasons why they wait."""
     if context.invoked_subcommand is not None:
         return
-    from gateway.commands.client import GatewayClient
+    from gateway.client.http import GatewayClient
 
     held = GatewayClient(url).get("/api/v1/holds")
     if as_json:
@@ -49,7 +49,7 @@ def resolve(
     as_json: AsJson = False,
 ) -> None:
     """Accept or discard a held object."""
-    from gateway.commands.client import GatewayClient
+    from gateway.client.http import GatewayClient
 
     content = {"action": action.value, "case_id": case_id or None, "stage": stage or None, "reason": reason}
     answer = GatewayClient(url).post(f"/api/v1/holds/{hold_id}/resolve", content)

@@ -73,9 +73,9 @@ def send(
     With --wait, also wait for the verdicts of the gateway at --url.
     """
     from gateway import logs
-    from gateway.commands.client import GatewayClient
-    from gateway.commands.sending import find_parcels, is_accepted, send_parcels
-    from gateway.commands.waiting import wait_for_verdicts
+    from gateway.client.http import GatewayClient
+    from gateway.client.sending import find_parcels, is_accepted, send_parcels
+    from gateway.client.waiting import wait_for_verdicts
     from gateway.dimse.scu import RemoteNode
 
     logs.configure()

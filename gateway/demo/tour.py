@@ -12,9 +12,9 @@ from typing import Any
 
 from pydicom import dcmread
 
-from gateway.commands.client import GatewayClient
-from gateway.commands.sending import find_parcels, is_accepted, send_parcels
-from gateway.commands.waiting import wait_for_verdicts
+from gateway.client.http import GatewayClient
+from gateway.client.sending import find_parcels, is_accepted, send_parcels
+from gateway.client.waiting import wait_for_verdicts
 from gateway.demo.pacs import StandInPacs
 from gateway.demo.viewer import edit_seg
 from gateway.dimse.scu import RemoteNode

@@ -16,9 +16,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from gateway.commands.client import GatewayClient
-from gateway.commands.sending import find_parcels, is_accepted, send_parcels
-from gateway.commands.waiting import wait_for_verdicts
+from gateway.client.http import GatewayClient
+from gateway.client.sending import find_parcels, is_accepted, send_parcels
+from gateway.client.waiting import wait_for_verdicts
 from gateway.demo.pacs import StandInPacs
 from gateway.demo.sample_study import write_study
 from gateway.demo.viewer import edit_seg

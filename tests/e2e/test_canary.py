@@ -13,7 +13,7 @@ import pytest
 import requests
 from pydicom import dcmread
 
-from gateway.commands.sending import find_parcels, send_parcels
+from gateway.client.sending import find_parcels, send_parcels
 from gateway.demo.pacs import StandInPacs
 from gateway.demo.viewer import edit_seg
 from gateway.dimse.scu import RemoteNode

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pytest
 from pydicom import dcmread
 
-from gateway.commands.sending import find_parcels, is_accepted, send_parcels
+from gateway.client.sending import find_parcels, is_accepted, send_parcels
 from gateway.demo.pacs import StandInPacs
 from gateway.dimse.scu import RemoteNode
 from gateway.domain.errors import GatewayError

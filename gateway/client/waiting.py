@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection
 from typing import Any
 
-from gateway.commands.client import GatewayClient
+from gateway.client.http import GatewayClient
 from gateway.domain.case import CaseState
 from gateway.domain.errors import PeerUnreachable
 

@@ -1,4 +1,4 @@
-"""Talks HTTP to a running gateway on behalf of a verb."""
+"""Talks HTTP to a running gateway on behalf of a verb or the demonstration."""
 
 from __future__ import annotations
 
