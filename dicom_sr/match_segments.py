@@ -115,21 +115,54 @@ def _unique(by_label: Mapping[str, str], schema: Sequence[Segment]) -> dict[str,
 def _told_by_code(
     untold: Sequence[DeclaredSegment], schema: Sequence[Segment], taken: set[str]
 ) -> list[tuple[DeclaredSegment, str]]:
-    """Pair segments whose specific property type occurs once on either side."""
-    ours = [(_specific(segment.property_type), segment.label) for segment in schema]
-    theirs = [(_specific(segment.property_type), segment) for segment in untold]
+    """Pair segments whose specific property type, with its modifier, occurs once on either side."""
+    theirs = [(segment, _kind_of(segment)) for segment in untold]
     pairs = []
-    for code, segment in theirs:
-        fitting = [label for own, label in ours if code is not None and own == code]
-        alike = sum(code is not None and other == code for other, _ in theirs)
+    for segment, kind in theirs:
+        fitting = _fitting(kind, schema)
+        alike = sum(kind.is_same_as(other) for _, other in theirs)
         if len(fitting) == 1 and alike == 1 and fitting[0] not in taken:
             pairs.append((segment, fitting[0]))
     return pairs
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What a segment is coded as: a specific property type (None for a generic one) and its modifier."""
+
+    code: StandardCode | None
+    modifier: StandardCode | None
+
+    def is_same_as(self, other: _Kind) -> bool:
+        """Whether both are of one specific type with one modifier, or both without."""
+        return self.code is not None and _same(self.code, other.code) and _same(self.modifier, other.modifier)
+
+
+def _kind_of(segment: DeclaredSegment | Segment) -> _Kind:
+    modifier = segment.property_type_modifier
+    return _Kind(_specific(segment.property_type), _standard(modifier) if modifier else None)
+
+
+def _fitting(kind: _Kind, schema: Sequence[Segment]) -> list[str]:
+    """Return the labels of ours of this kind; a modifier narrows the choice, and its absence contradicts nothing."""
+    ours = [(segment.label, _kind_of(segment)) for segment in schema]
+    same_type = [(label, own.modifier) for label, own in ours if kind.code is not None and _same(own.code, kind.code)]
+    exact = [label for label, modifier in same_type if modifier is not None and _same(modifier, kind.modifier)]
+    return exact or [label for label, modifier in same_type if modifier is None or kind.modifier is None]
 
 
 def _specific(code: Code | None) -> StandardCode | None:
     """Return a code that compares equal across SRT and SCT, or None for a generic one."""
     if code is None:
         return None
-    standard = StandardCode(code.value, code.scheme, code.meaning)
+    standard = _standard(code)
     return None if any(standard == generic for generic in _GENERIC_TYPES) else standard
+
+
+def _standard(code: Code) -> StandardCode:
+    return StandardCode(code.value, code.scheme, code.meaning)
+
+
+def _same(one: StandardCode | None, other: StandardCode | None) -> bool:
+    """Compare, SRT with SCT too; pydicom's comparison cannot take None."""
+    return one is other if one is None or other is None else one == other

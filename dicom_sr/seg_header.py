@@ -38,6 +38,8 @@ class DeclaredSegment:
         Empty when absent.
     category, property_type : Code or None
         Segmented Property Category and Type.
+    property_type_modifier : Code or None
+        Segmented Property Type Modifier, the first of several.
     algorithm_type : str
         AUTOMATIC, SEMIAUTOMATIC, MANUAL or empty. Says nothing about whether the mask was edited.
     """
@@ -48,6 +50,7 @@ class DeclaredSegment:
     tracking_uid: str = ""
     category: Code | None = None
     property_type: Code | None = None
+    property_type_modifier: Code | None = None
     algorithm_type: str = ""
 
 
@@ -191,6 +194,7 @@ def _kind(ds: Dataset) -> SegKind:
 
 def _segment(item: Dataset) -> DeclaredSegment:
     declared = number(item, "SegmentNumber")
+    modified = items(item, "SegmentedPropertyTypeCodeSequence")[:1]
     return DeclaredSegment(
         number=-1 if declared is None else int(declared),
         label=text(item, "SegmentLabel"),
@@ -198,6 +202,7 @@ def _segment(item: Dataset) -> DeclaredSegment:
         tracking_uid=text(item, "TrackingUID"),
         category=_code(item, "SegmentedPropertyCategoryCodeSequence"),
         property_type=_code(item, "SegmentedPropertyTypeCodeSequence"),
+        property_type_modifier=_code(modified[0], "SegmentedPropertyTypeModifierCodeSequence") if modified else None,
         algorithm_type=text(item, "SegmentAlgorithmType"),
     )
 

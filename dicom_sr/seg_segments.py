@@ -32,7 +32,10 @@ def _item(segment: Segment, description: SegDescription) -> Dataset:
     item.SegmentNumber = segment.number
     item.SegmentLabel = segment.label
     item.SegmentedPropertyCategoryCodeSequence = [code_item(segment.category)]
-    item.SegmentedPropertyTypeCodeSequence = [code_item(segment.property_type)]
+    property_type = code_item(segment.property_type)
+    if segment.property_type_modifier is not None:
+        property_type.SegmentedPropertyTypeModifierCodeSequence = [code_item(segment.property_type_modifier)]
+    item.SegmentedPropertyTypeCodeSequence = [property_type]
     if segment.anatomic_region is not None:
         item.AnatomicRegionSequence = [code_item(segment.anatomic_region)]
     item.RecommendedDisplayCIELabValue = list(cielab(segment.color))

@@ -202,7 +202,7 @@ def _build(
 
 
 def _codes_of(segment: Segment) -> tuple[Code, ...]:
-    codes = (segment.category, segment.property_type, segment.anatomic_region)
+    codes = (segment.category, segment.property_type, segment.anatomic_region, segment.property_type_modifier)
     return tuple(code for code in codes if code is not None)
 
 

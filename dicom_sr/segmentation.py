@@ -34,6 +34,8 @@ class Segment:
         Segmented Property Category / Type Code (CID 7150 / 7151).
     anatomic_region : Code or None
         Anatomic Region Sequence item.
+    property_type_modifier : Code or None
+        Segmented Property Type Modifier: the part or side of the type, such as anterior (CID 244 and the like).
     color : tuple of int, (r, g, b)
         Recommended display colour, sRGB 0..255.
     """
@@ -43,6 +45,7 @@ class Segment:
     category: Code
     property_type: Code
     anatomic_region: Code | None = None
+    property_type_modifier: Code | None = None
     color: tuple[int, int, int] = (230, 159, 0)
 
 

@@ -43,6 +43,21 @@ class ExpectedCount(StrEnum):
     QIDO = "qido"
 
 
+class TlsConfig(_Section):
+    """DICOM over TLS 1.2 and 1.3 (BCP 195). On as soon as there is a certificate; files are read again when they change."""
+
+    certificate_file: Path | None = None
+    """Our certificate and those between it and its root, PEM. With it, node.port takes TLS; we show it as a caller too."""
+    key_file: Path | None = None
+    """Our private key, PEM, without a passphrase."""
+    ca_file: Path | None = None
+    """Root certificates, PEM: those of callers, and of the nodes we call where these name none of their own."""
+    require_client_certificate: bool = True
+    """Take only callers that show a certificate which descends from ca_file."""
+    also_plain: bool = False
+    """Go on to take DICOM without TLS on the same port."""
+
+
 class Peer(_Section):
     """A DICOM node that may call us."""
 
@@ -60,6 +75,12 @@ class Peer(_Section):
     """Site name: results and fair scheduling are grouped by it."""
     priority: Literal["stat", "urgent", "routine", "batch"] = "routine"
     """Priority of the cases it sends."""
+    tls: bool = False
+    """It speaks TLS: its calls without are refused, and we call it by TLS."""
+    ca_file: Path | None = None
+    """Root certificates, PEM, of its certificate; empty: node.tls.ca_file."""
+    check_host: bool = True
+    """When we call it by TLS, its certificate must name the host we called."""
 
 
 class NodeConfig(_Section):
@@ -69,6 +90,8 @@ class NodeConfig(_Section):
     """AE title that callers must use."""
     more_ae_titles: tuple[AeTitle, ...] = ()
     """Further called AE titles, for pipelines that match on them."""
+    tls: TlsConfig = TlsConfig()
+    """DICOM over TLS."""
     port: Port = 11112
     """DICOM port; 0 takes a free one."""
     bind: str = "127.0.0.1"
@@ -151,6 +174,12 @@ class Destination(_Section):
     """Address (dicom)."""
     port: Port = 104
     """Port (dicom)."""
+    tls: bool = False
+    """Speak TLS with it (dicom), with the certificate of node.tls where there is one."""
+    ca_file: Path | None = None
+    """Root certificates, PEM, of its certificate (dicom); empty: node.tls.ca_file."""
+    check_host: bool = True
+    """Its certificate must name the host we called (dicom)."""
     url: str = ""
     """Base URL (stow: DICOMweb root; orthanc: REST root)."""
     username: str = ""
@@ -224,6 +253,8 @@ class SegmentConfig(_Section):
     """Segmented Property Category."""
     type: CodeConfig
     """Segmented Property Type."""
+    modifier: CodeConfig | None = None
+    """Segmented Property Type Modifier: which part or side of the type it is, such as anterior or left."""
     region: CodeConfig | None = None
     """Anatomic Region."""
     color: tuple[int, int, int] = (230, 159, 0)
@@ -237,6 +268,7 @@ class SegmentConfig(_Section):
             category=self.category.to_domain(),
             property_type=self.type.to_domain(),
             anatomic_region=self.region.to_domain() if self.region else None,
+            property_type_modifier=self.modifier.to_domain() if self.modifier else None,
             color=self.color,
         )
 

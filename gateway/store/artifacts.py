@@ -68,7 +68,8 @@ def decode_findings(content: bytes) -> tuple[Finding, ...]:
 
 
 def _segment(item: dict[str, object]) -> Segment:
-    codes = {key: _code(item[key]) for key in ("category", "property_type", "anatomic_region")}
+    keys = ("category", "property_type", "anatomic_region", "property_type_modifier")
+    codes = {key: _code(item.get(key)) for key in keys}
     color = item["color"]
     assert isinstance(color, list)
     return Segment(
@@ -77,6 +78,7 @@ def _segment(item: dict[str, object]) -> Segment:
         category=codes["category"] or Code("", "", ""),
         property_type=codes["property_type"] or Code("", "", ""),
         anatomic_region=codes["anatomic_region"],
+        property_type_modifier=codes["property_type_modifier"],
         color=(color[0], color[1], color[2]),
     )
 

@@ -654,6 +654,51 @@ def test_a_code_that_two_segments_share_tells_neither() -> None:
     assert map_segments(both, make_segments("Left"), {}).unknown == 2
 
 
+HIPPOCAMPUS, ANTERIOR, POSTERIOR = (
+    Code("5366008", "SCT", "Hippocampus"),
+    Code("255549009", "SCT", "Anterior"),
+    Code("255551008", "SCT", "Posterior"),
+)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "expected"),
+    [
+        ((ANTERIOR, POSTERIOR), {"Front": 1, "Back": 2}),
+        ((POSTERIOR, ANTERIOR), {"Front": 2, "Back": 1}),
+        ((ANTERIOR, None), {"Front": 1}),
+        ((ANTERIOR, ANTERIOR), {}),
+        ((None, None), {}),
+    ],
+)
+def test_the_modifier_of_a_type_tells_its_parts_apart(
+    theirs: tuple[Code | None, ...], expected: dict[str, int]
+) -> None:
+    ours = [
+        replace(segment, property_type=HIPPOCAMPUS, property_type_modifier=modifier)
+        for segment, modifier in zip(make_segments("Front", "Back"), (ANTERIOR, POSTERIOR), strict=True)
+    ]
+    declared = [
+        DeclaredSegment(number=n, label=f"Segment {n}", property_type=HIPPOCAMPUS, property_type_modifier=modifier)
+        for n, modifier in enumerate(theirs, 1)
+    ]
+    mapping = map_segments(declared, ours, {})
+    assert mapping.number_of == expected
+    assert mapping.by_code == len(expected)
+
+
+def test_a_modifier_never_overrules_a_label() -> None:
+    ours = [replace(s, property_type=HIPPOCAMPUS, property_type_modifier=ANTERIOR) for s in make_segments("Front")]
+    declared = DeclaredSegment(number=3, label="Front", property_type=HIPPOCAMPUS, property_type_modifier=POSTERIOR)
+    assert map_segments([declared], ours, {}).number_of == {"Front": 3}
+
+
+def test_a_modifier_that_only_the_editor_states_contradicts_nothing() -> None:
+    ours = [replace(s, property_type=HIPPOCAMPUS) for s in make_segments("Hippocampus")]
+    declared = DeclaredSegment(number=1, label="x", property_type=HIPPOCAMPUS, property_type_modifier=ANTERIOR)
+    assert map_segments([declared], ours, {}).number_of == {"Hippocampus": 1}
+
+
 def test_a_code_alone_ties_no_edit_to_an_output() -> None:
     single = candidate(labels=("Cortex",), masks={1: delivered_masks()[1]})
     coded = Incoming(declared=[Declared(number=1, label="Segment 1", code=BRAIN)], masks=only(1))

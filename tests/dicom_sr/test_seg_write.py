@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 import numpy as np
@@ -17,9 +18,12 @@ from dicom_sr.audit_tags import apply_audit_tags
 from dicom_sr.codes import Code
 from dicom_sr.errors import GeometryMismatch, InvalidUid, UnwritableSegmentation
 from dicom_sr.seg_description import AlgorithmType, ObjectReference, SegmentAuthor
+from dicom_sr.seg_header import read_seg_header
 from dicom_sr.seg_kind import LABEL_MAP_SEGMENTATION_STORAGE, SEGMENTATION_STORAGE
+from dicom_sr.seg_open import open_seg
 from dicom_sr.seg_read import read_seg
 from dicom_sr.seg_write import SegKind, write_probability_seg, write_seg
+from dicom_sr.segment_codes import HIPPOCAMPUS
 from dicom_sr.segmentation import Segment, Segmentation
 from dicom_sr.series import read_series
 from dicom_sr.validate import check
@@ -315,6 +319,26 @@ def test_private_codes_are_declared(source, tmp_path):
 
 
 # The dataset behaves like any other
+
+
+@pytest.mark.parametrize("kind", SegKind)
+def test_the_part_of_a_type_is_its_modifier_and_comes_back(source, kind, tmp_path):
+    anterior, posterior = Code("255549009", "SCT", "Anterior"), Code("255551008", "SCT", "Posterior")
+    whole = make_segmentation(source.grid, "Front", "Back")
+    segments = tuple(
+        replace(s, property_type=HIPPOCAMPUS, property_type_modifier=modifier)
+        for s, modifier in zip(whole.segments, (anterior, posterior), strict=True)
+    )
+    segmentation = replace(whole, segments=segments)
+
+    ds = write_seg(segmentation, source, make_description(segments), kind=kind)
+
+    path = save(ds, tmp_path)
+    declared = read_seg_header(open_seg(path)).foreground
+    assert [s.property_type_modifier for s in declared] == [anterior, posterior]
+    assert check(ds) == ()
+    errors = tools.labelmap_dciodvfy_errors(path, tmp_path) if kind is SegKind.LABELMAP else tools.dciodvfy_errors(path)
+    assert errors == []
 
 
 def test_the_encoded_groups_read_like_any_sequence(source):
