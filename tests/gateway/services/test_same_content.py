@@ -8,6 +8,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import RLELossless
 
+from dicom_sr import series_pixels
 from gateway.services.same_content import same_content
 from tests.support.instances import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, make_instance
 
@@ -62,3 +63,26 @@ def test_pixels_that_cannot_be_decoded_are_another_content(tmp_path: Path) -> No
     spoiled.PixelData = spoiled.PixelData[:-40] + bytes(40)
     spoiled.save_as(tmp_path / "b")
     assert not same_content(first, tmp_path / "b")
+
+
+def test_every_frame_counts_and_gdcm_is_asked_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    real = series_pixels.pixel_array
+
+    def note(*arguments: object, **options: object) -> object:
+        asked.append(str(options["decoding_plugin"]))
+        return real(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(series_pixels, "pixel_array", note)
+    first = _file(tmp_path, "a", make_instance(pixels=bytes(range(256)) * 6, NumberOfFrames=3))
+    compressed = dcmread(first)
+    compressed.compress(RLELossless, generate_instance_uid=False)
+    compressed.save_as(tmp_path / "b")
+    assert same_content(first, tmp_path / "b")
+    assert len(asked) == 6
+    assert not [name for name in asked if name == "gdcm"]
+    changed = dcmread(first)
+    changed.PixelData = changed.PixelData[:-1] + b"\x77"
+    changed.compress(RLELossless, generate_instance_uid=False)
+    changed.save_as(tmp_path / "c")
+    assert not same_content(first, tmp_path / "c")
