@@ -24,6 +24,7 @@ from gateway.dimse.node import DicomNode
 from gateway.store.tables import AuditEvent, Case, Instance
 from tests.support.dcmtk_peer import run_scu, running_storescp
 from tests.support.instances import EXPLICIT, IMPLICIT, MR, SEG, make_instance, uid
+from tests.support.logged import is_logged
 from tests.support.orthanc_peer import running_orthanc
 from tests.support.outbox import Outbox
 from tests.support.ports import free_port
@@ -276,7 +277,7 @@ def test_a_move_to_an_unknown_node_is_refused_with_the_line_that_would_allow_it(
     keys = ["-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={uid('a')}"]
     moved = run_scu("movescu", "-S", "-aec", "OVERREAD", *keys, "-aem", "NOWHERE", "127.0.0.1", port)
     assert moved.returncode != 0
-    assert any("'NOWHERE'" in record.getMessage() and "node.peers" in record.getMessage() for record in caplog.records)
+    assert is_logged(caplog, "'NOWHERE'", "node.peers")
 
 
 def test_storage_works_beside_queries_in_one_association(outbox: Outbox, port: int, tmp_path: Path) -> None:
