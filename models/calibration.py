@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 Vector = npt.NDArray[np.float64]
 
@@ -135,8 +135,8 @@ def clopper_pearson(failures: int, trials: int, *, confidence: float = 0.95) -> 
     """
     if trials <= 0:
         return 0.0, 1.0
-    low = 0.0 if failures == 0 else float(stats.beta.ppf(1 - confidence, failures, trials - failures + 1))
-    high = 1.0 if failures == trials else float(stats.beta.ppf(confidence, failures + 1, trials - failures))
+    low = 0.0 if failures == 0 else float(special.betaincinv(failures, trials - failures + 1, 1 - confidence))
+    high = 1.0 if failures == trials else float(special.betaincinv(failures + 1, trials - failures, confidence))
     return low, high
 
 
@@ -207,5 +207,6 @@ def area_under_roc(scores: Vector, is_positive: npt.NDArray[np.bool_]) -> float:
     positives, negatives = int(is_positive.sum()), int((~is_positive).sum())
     if not positives or not negatives:
         return math.nan
-    ranks = stats.rankdata(scores)
+    _, place, ties = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(ties) - (ties - 1) / 2)[place]
     return float((ranks[is_positive].sum() - positives * (positives + 1) / 2) / (positives * negatives))
