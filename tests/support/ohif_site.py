@@ -1,4 +1,4 @@
-"""The real OHIF viewer as `docker/ohif` sets it up, in front of an Orthanc of our own, and a browser that uses it."""
+"""The real OHIF viewer as `docker/ohif` sets it up, in front of an archive of our own, and a browser that uses it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from typing import Any
 import pytest
 import requests
 
-from tests.support.orthanc_peer import OrthancPeer
 from tests.support.ports import free_port
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -106,21 +105,21 @@ class OhifSite:
 
 
 @contextmanager
-def running_ohif(folder: Path, orthanc: OrthancPeer) -> Iterator[OhifSite]:
+def running_ohif(folder: Path, archive_port: int) -> Iterator[OhifSite]:
     """Serve the viewer and the archive on one origin, or skip the calling test with the reason.
 
     Parameters
     ----------
     folder : pathlib.Path
         Made if absent; nginx runs in it.
-    orthanc : OrthancPeer
-        The archive.
+    archive_port : int
+        HTTP port of the archive on this machine: Orthanc's, or the gateway's.
     """
     nginx = require_ohif_programs()
     site, driver = _npm_package("@ohif/app", OHIF_VERSION), _npm_package("playwright-core", PLAYWRIGHT_VERSION)
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
-    (folder / "nginx.conf").write_text(_nginx_configuration(folder, site / "dist", port, orthanc.http_port))
+    (folder / "nginx.conf").write_text(_nginx_configuration(folder, site / "dist", port, archive_port))
     command = [nginx, "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(folder / "nginx.conf")]
     with (folder / "nginx.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
@@ -169,7 +168,7 @@ def _npm_package(name: str, version: str) -> Path:
     return kept
 
 
-def _nginx_configuration(folder: Path, site: Path, port: int, orthanc_port: int) -> str:
+def _nginx_configuration(folder: Path, site: Path, port: int, archive_port: int) -> str:
     """Return the shipped configuration with this machine's places, ports and user."""
     text = (_SHIPPED / "nginx.conf").read_text(encoding="utf-8")
     places = "".join(f"{kind}_temp_path {folder}/{kind}; " for kind in ("proxy", "fastcgi", "uwsgi", "scgi"))
@@ -179,7 +178,7 @@ def _nginx_configuration(folder: Path, site: Path, port: int, orthanc_port: int)
         ("http {\n", f"http {{\n  client_body_temp_path {folder}/body; {places}\n"),
         ("listen 8081;", f"listen 127.0.0.1:{port};"),
         ("root /srv/ohif;", f"root {site};\n    location = /app-config.js {{ alias {_SHIPPED}/app-config.js; }}"),
-        ("http://orthanc:8042/", f"http://127.0.0.1:{orthanc_port}/"),
+        ("http://orthanc:8042/", f"http://127.0.0.1:{archive_port}/"),
     ):
         assert text.count(shipped) == 1, f"docker/ohif/nginx.conf no longer says '{shipped}' once"
         text = text.replace(shipped, here)
