@@ -149,7 +149,7 @@ class Parts:
         self._env = env
         self._data = data
         config = env.config
-        self._count = ConfiguredCount(FindCount(config.node.ae_title), QidoCount())
+        self._count = ConfiguredCount(FindCount(config.node), QidoCount())
         self._deliverer = Deliverer(env.database, env.blobs, config.destinations, _couriers(config), env.clock)
         self._deliveries = [
             Loop(f"deliver {name}", partial(self._deliver, name), interval_s=_LOOK_FOR_DELIVERIES_S)
@@ -278,9 +278,7 @@ class Parts:
 def _couriers(config: Config) -> dict[str, Courier]:
     return {
         destination.name: (
-            dimse_courier(destination, calling_aet=config.node.ae_title)
-            if destination.kind == "dicom"
-            else http_courier(destination)
+            dimse_courier(destination, config.node) if destination.kind == "dicom" else http_courier(destination)
         )
         for destination in config.destinations
     }

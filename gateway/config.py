@@ -44,10 +44,10 @@ class ExpectedCount(StrEnum):
 
 
 class TlsConfig(_Section):
-    """DICOM over TLS 1.2 and 1.3 (BCP 195). On as soon as there is a certificate; files are read again when they change."""
+    """DICOM over TLS 1.2 and 1.3 (BCP 195): on with a certificate; files are read again when they change."""
 
     certificate_file: Path | None = None
-    """Our certificate and those between it and its root, PEM. With it, node.port takes TLS; we show it as a caller too."""
+    """Our certificate, with those between it and its root, PEM. Callers use TLS with it; as callers we show it."""
     key_file: Path | None = None
     """Our private key, PEM, without a passphrase."""
     ca_file: Path | None = None

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from gateway.config import Config, Destination, ExpectedCount, PipelineConfig, StageConfig
+from gateway.config import Config, Destination, ExpectedCount, Peer, PipelineConfig, StageConfig
 from gateway.config_keys import did_you_mean
 from gateway.config_yaml import Fault, KeyPath
 from gateway.domain.plan import faults as graph_faults
@@ -17,6 +17,7 @@ def broken_rules(config: Config) -> tuple[Fault, ...]:
     """Return every broken rule, in the order of the tree."""
     return (
         *_ports(config),
+        *_tls(config),
         *_peers(config),
         *_names(config),
         *_destinations(config),
@@ -39,6 +40,29 @@ def _peers(config: Config) -> Iterator[Fault]:
         if peer.expected_count is ExpectedCount.QIDO and not peer.dicomweb_url:
             yield Fault(path=(*path, "expected_count"), message="'qido' needs dicomweb_url of the peer")
         yield from _url((*path, "dicomweb_url"), peer.dicomweb_url)
+
+
+def _tls(config: Config) -> Iterator[Fault]:
+    tls, path = config.node.tls, ("node", "tls")
+    if (tls.certificate_file is None) != (tls.key_file is None):
+        missing = "key_file" if tls.key_file is None else "certificate_file"
+        yield Fault(path=(*path, missing), message="certificate_file and key_file go together")
+    if tls.certificate_file is not None and tls.require_client_certificate and tls.ca_file is None:
+        yield Fault(
+            path=(*path, "ca_file"),
+            message="is needed to check callers (or set require_client_certificate: false)",
+        )
+    called: list[tuple[KeyPath, Peer | Destination]] = [
+        (("node", "peers", i), peer) for i, peer in enumerate(config.node.peers) if peer.host
+    ]
+    called += [(("destinations", i), destination) for i, destination in enumerate(config.destinations)]
+    for where, remote in called:
+        if remote.tls and remote.ca_file is None and tls.ca_file is None:
+            yield Fault(path=(*where, "ca_file"), message="tls needs root certificates, here or in node.tls.ca_file")
+    for index, peer in enumerate(config.node.peers):
+        if peer.tls and tls.certificate_file is None:
+            message = "it cannot call by TLS before node.tls.certificate_file is given"
+            yield Fault(path=("node", "peers", index, "tls"), message=message)
 
 
 def _names(config: Config) -> Iterator[Fault]:
@@ -146,6 +170,10 @@ def _secret_files(config: Config) -> Iterator[Fault]:
     named += [(("web", "users", i, "token_file"), user.token_file) for i, user in enumerate(config.web.users)]
     named += [(("destinations", i, "password_file"), d.password_file) for i, d in enumerate(config.destinations)]
     named += [(("follow", i, "password_file"), f.password_file) for i, f in enumerate(config.follow)]
+    tls = config.node.tls
+    named += [(("node", "tls", key), getattr(tls, key)) for key in ("certificate_file", "key_file", "ca_file")]
+    named += [(("node", "peers", i, "ca_file"), peer.ca_file) for i, peer in enumerate(config.node.peers)]
+    named += [(("destinations", i, "ca_file"), d.ca_file) for i, d in enumerate(config.destinations)]
     for path, file in named:
         if file is not None and not file.is_file():
             yield Fault(path=path, message="there is no such file")

@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from gateway.commands.output import ExitCode
-from gateway.config import Config, Destination
+from gateway.config import Config, Destination, NodeConfig, Peer
 from gateway.domain.errors import ConfigurationError, GatewayError
 from gateway.domain.pipeline import StageKind
 
@@ -182,7 +182,7 @@ def _destinations(config: Config) -> Iterator[CheckResult]:
     for destination in config.destinations:
         name = f"destination {destination.name}"
         if destination.kind == "dicom":
-            yield _dicom_peer(name, destination, calling=config.node.ae_title)
+            yield _echo(name, destination, config.node)
         else:
             path = "/studies?limit=1" if destination.kind == "stow" else "/system"
             yield _http_peer(name, destination.url.rstrip("/") + path, _login(destination))
@@ -191,7 +191,7 @@ def _destinations(config: Config) -> Iterator[CheckResult]:
 def _callers(config: Config) -> Iterator[CheckResult]:
     for peer in config.node.peers:
         if peer.expected_count == "find":
-            yield _echo(f"peer {peer.ae_title}", peer.host, peer.port, peer.ae_title, calling=config.node.ae_title)
+            yield _echo(f"peer {peer.ae_title}", peer, config.node)
         elif peer.expected_count == "qido":
             yield _http_peer(f"peer {peer.ae_title}", f"{peer.dicomweb_url.rstrip('/')}/studies?limit=1", None)
 
@@ -228,23 +228,19 @@ def _study(config: Config, folder: Path) -> Iterator[CheckResult]:
         yield (_good if taken else _note)(name, detail + (f"; defects: {defects}" if defects else ""))
 
 
-def _dicom_peer(name: str, destination: Destination, *, calling: str) -> CheckResult:
-    called = destination.ae_title or "ANY-SCP"
-    return _echo(name, destination.host, destination.port, called, calling=calling)
-
-
-def _echo(name: str, host: str, port: int, called: str, *, calling: str) -> CheckResult:
+def _echo(name: str, called: Peer | Destination, node: NodeConfig) -> CheckResult:
     """Test TCP and C-ECHO apart: they fail for different reasons, and different people mend them."""
-    from gateway.dimse.scu import RemoteNode, echo
+    from gateway.dimse.remotes import remote_node
+    from gateway.dimse.scu import echo
 
-    where = f"{called}@{host}:{port}"
+    where = f"{called.ae_title}@{called.host}:{called.port}"
     try:
-        socket.create_connection((host, port), timeout=_PROBE_TIMEOUT_S).close()
+        socket.create_connection((called.host, called.port), timeout=_PROBE_TIMEOUT_S).close()
     except OSError as error:
         cause = error.strerror or str(error)
         return _failed(name, f"{where}: no TCP connection: {cause}", ExitCode.PEER_UNREACHABLE)
     try:
-        echo(RemoteNode(ae_title=called, host=host, port=port, calling_aet=calling))
+        echo(remote_node(node, called))
     except GatewayError as error:
         return _failed(name, f"{where}: TCP connects, C-ECHO does not: {error.detail}", ExitCode.PEER_UNREACHABLE)
     return _good(name, f"{where}: TCP and C-ECHO")

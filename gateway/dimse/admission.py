@@ -32,7 +32,9 @@ class Refusal:
         return associate_rj(result=self.result, source=self.source, reason=self.reason)
 
 
-def refusal(node: NodeConfig, request: AssociateRequest, address: str, *, active: int) -> Refusal | None:
+def refusal(
+    node: NodeConfig, request: AssociateRequest, address: str, *, active: int, is_secured: bool = False
+) -> Refusal | None:
     """Return why a request is refused, None when it is welcome.
 
     Parameters
@@ -45,6 +47,8 @@ def refusal(node: NodeConfig, request: AssociateRequest, address: str, *, active
         The caller's IP address.
     active : int
         Associations that are open now.
+    is_secured : bool
+        Whether it came by TLS.
     """
     who = f"'{request.calling_aet}' at {address}"
     titles = (node.ae_title, *node.more_ae_titles)
@@ -56,6 +60,10 @@ def refusal(node: NodeConfig, request: AssociateRequest, address: str, *, active
             reason=7,
             sentence=f"{who} was refused: it called '{request.called_aet}', and this node answers to {answers}. "
             "Correct the called AE title there, or add it to node.more_ae_titles",
+        )
+    if node.tls.certificate_file is not None and not node.tls.also_plain and not is_secured:
+        return _refused_for_good(
+            f"{who} was refused: it called without TLS. Let it use TLS, or set node.tls.also_plain: true"
         )
     if node.peers:
         named = [peer for peer in node.peers if peer.ae_title == request.calling_aet]
@@ -75,6 +83,10 @@ def refusal(node: NodeConfig, request: AssociateRequest, address: str, *, active
                 sentence=f"{who} was refused: node.peers expects {request.calling_aet} at {named[0].host}. "
                 "Correct 'host' of this peer, or leave it empty to accept any address",
             )
+        if not is_secured and all(peer.tls for peer in named):
+            return _refused_for_good(
+                f"{who} was refused: it called without TLS, and node.peers has 'tls: true' for {request.calling_aet}"
+            )
     if active >= node.maximum_associations:
         return Refusal(
             result=2,
@@ -84,6 +96,11 @@ def refusal(node: NodeConfig, request: AssociateRequest, address: str, *, active
             f"is {node.maximum_associations}",
         )
     return None
+
+
+def _refused_for_good(sentence: str) -> Refusal:
+    """Return a permanent refusal by the service user that gives no reason on the wire."""
+    return Refusal(result=1, source=1, reason=1, sentence=sentence)
 
 
 def refused_contexts(request: AssociateRequest, offered: frozenset[str] = STORAGE_CLASSES) -> list[str]:

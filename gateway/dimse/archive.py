@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from gateway.config import Config
+from gateway.config import Config, Destination, Peer
+from gateway.dimse.tls import ClientTls, client_tls
 from gateway.store.blobs import BlobStore
 from gateway.store.database import Database
 
@@ -21,11 +23,19 @@ class NodeAddress:
         AE title and address.
     port : int
         Its port.
+    tls : ClientTls or None
+        How to speak TLS with it, None for plain DICOM.
     """
 
     ae_title: str
     host: str
     port: int
+    tls: ClientTls | None = None
+
+    @property
+    def association_arguments(self) -> dict[str, Any]:
+        """What pynetdicom needs to know beyond address and title."""
+        return {} if self.tls is None else {"tls_args": self.tls.for_pynetdicom(self.host)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,14 +62,19 @@ class Archive:
 
 
 def archive_of(config: Config, database: Database, blobs: BlobStore, clock: Callable[[], datetime]) -> Archive:
-    """Return the archive as configured: peers with an address and DICOM destinations may be sent to."""
+    """Return the archive as configured: peers with an address and DICOM destinations may be sent to.
+
+    Raises
+    ------
+    ConfigurationError
+        If a TLS file cannot be used.
+    """
+    known: list[Peer | Destination] = [peer for peer in config.node.peers if peer.host]
+    known += [destination for destination in config.destinations if destination.kind == "dicom"]
     nodes = [
-        NodeAddress(ae_title=peer.ae_title, host=peer.host, port=peer.port) for peer in config.node.peers if peer.host
-    ]
-    nodes += [
-        NodeAddress(ae_title=destination.ae_title, host=destination.host, port=destination.port)
-        for destination in config.destinations
-        if destination.kind == "dicom" and destination.ae_title
+        NodeAddress(ae_title=one.ae_title, host=one.host, port=one.port, tls=client_tls(config.node, one))
+        for one in known
+        if one.ae_title
     ]
     return Archive(
         database=database,

@@ -164,7 +164,9 @@ def _send_anew(address: NodeAddress, own_title: str, event_type: int, informatio
     ae = AE(own_title)
     ae.add_requested_context(COMMITMENT, [EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN])
     role = build_role(COMMITMENT, scp_role=True)
-    association = ae.associate(address.host, address.port, ae_title=address.ae_title, ext_neg=[role])
+    association = ae.associate(
+        address.host, address.port, ae_title=address.ae_title, ext_neg=[role], **address.association_arguments
+    )
     if not association.is_established:
         return False
     try:

@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 
-from gateway.config import Destination
+from gateway.config import Destination, NodeConfig
 from gateway.dimse.contexts import (
     DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
     EXPLICIT_VR_BIG_ENDIAN,
@@ -18,6 +18,7 @@ from gateway.dimse.contexts import (
     IMPLICIT_VR_LITTLE_ENDIAN,
     STUDY_ROOT_FIND,
 )
+from gateway.dimse.remotes import remote_node
 from gateway.dimse.scu import MAXIMUM_CONTEXTS, RemoteNode, RequestedAssociation
 from gateway.dimse.status import is_success, meaning
 from gateway.domain.errors import ConfigurationError, PeerRejected, PeerUnreachable
@@ -111,26 +112,24 @@ class DimseCourier:
         return receipts
 
 
-def dimse_courier(destination: Destination, *, calling_aet: str) -> DimseCourier:
+def dimse_courier(destination: Destination, node: NodeConfig) -> DimseCourier:
     """Return the courier of a destination of kind ``dicom``.
 
     Parameters
     ----------
     destination : Destination
         From the configuration.
-    calling_aet : str
-        Our AE title.
+    node : NodeConfig
+        Our AE title and certificate.
 
     Raises
     ------
     ConfigurationError
-        If AE title or host are missing.
+        If AE title or host are missing, or a TLS file cannot be used.
     """
     if destination.ae_title is None or not destination.host:
         raise ConfigurationError(f"destination '{destination.name}' of kind dicom needs ae_title and host")
-    return DimseCourier(
-        RemoteNode(ae_title=destination.ae_title, host=destination.host, port=destination.port, calling_aet=calling_aet)
-    )
+    return DimseCourier(remote_node(node, destination))
 
 
 def _proposals(parcels: Sequence[Parcel], *, read_back: bool) -> list[tuple[str, tuple[str, ...]]]:

@@ -6,9 +6,10 @@ from typing import Final
 
 from pydicom.dataset import Dataset
 
-from gateway.config import Peer
+from gateway.config import NodeConfig, Peer
 from gateway.dimse.contexts import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, STUDY_ROOT_FIND
-from gateway.dimse.scu import RemoteNode, RequestedAssociation
+from gateway.dimse.remotes import remote_node
+from gateway.dimse.scu import RequestedAssociation
 
 _PROPOSALS: Final = [(STUDY_ROOT_FIND, (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN))]
 
@@ -18,12 +19,12 @@ class FindCount:
 
     Parameters
     ----------
-    calling_aet : str
-        Our AE title.
+    node : NodeConfig
+        Our AE title and certificate.
     """
 
-    def __init__(self, calling_aet: str) -> None:
-        self._calling_aet = calling_aet
+    def __init__(self, node: NodeConfig) -> None:
+        self._node = node
 
     def expected_instances(self, peer: Peer, study_instance_uid: str) -> int | None:
         """Return how many instances the peer says the study has, None if it does not know the study or cannot say.
@@ -36,9 +37,7 @@ class FindCount:
         PeerUnreachable, PeerRejected
             It cannot be asked now.
         """
-        remote = RemoteNode(
-            ae_title=peer.ae_title, host=peer.host, port=peer.port, calling_aet=self._calling_aet, answer_seconds=30.0
-        )
+        remote = remote_node(self._node, peer, answer_seconds=30.0)
         with RequestedAssociation(remote, _PROPOSALS) as association:
             studies = list(association.find(_query("STUDY", study_instance_uid, "NumberOfStudyRelatedInstances")))
             if not studies:

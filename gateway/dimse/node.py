@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import ssl
 import time
 from collections.abc import Callable
 from typing import Final
@@ -28,6 +29,7 @@ from gateway.dimse.pdu import (
 from gateway.dimse.services_lane import ServicesLane
 from gateway.dimse.storage_lane import StorageLane
 from gateway.dimse.store_scp import StoreScp
+from gateway.dimse.tls import TlsRefused, part, server_tls, speaks_tls
 from gateway.domain.errors import GatewayError
 from gateway.services.receive import Receiver, Transfer
 
@@ -50,6 +52,11 @@ class DicomNode:
         Called with what an association brought, when it has ended.
     archive : Archive, optional
         What may be queried, retrieved and committed; without it the node only stores.
+
+    Raises
+    ------
+    ConfigurationError
+        ``TLS_FILES`` if a file of node.tls cannot be used.
     """
 
     def __init__(
@@ -63,6 +70,7 @@ class DicomNode:
         self._receiver = receiver
         self._on_association_closed = on_association_closed
         self._associations = OpenAssociations()
+        self._tls = server_tls(config)
         store = StoreScp(receiver, self._associations)
         self._storage = StorageLane(store)
         self._services = ServicesLane(config.ae_title, store, config.maximum_object_mb, archive)
@@ -102,6 +110,20 @@ class DicomNode:
 
     def _greet(self, connection: socket.socket, address: str, greeted: Callable[[], None]) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._tls is None or not speaks_tls(connection, GREETING_SECONDS):
+            self._take_request(connection, address, greeted)
+            return
+        try:
+            secured = self._tls.secure(connection, GREETING_SECONDS)
+        except TlsRefused as refused:
+            logger.warning("%s was refused: %s", address, refused)
+            return
+        try:
+            self._take_request(secured, address, greeted)
+        finally:
+            part(secured)
+
+    def _take_request(self, connection: socket.socket, address: str, greeted: Callable[[], None]) -> None:
         raw = _read_request(connection, address)
         if raw is None:
             return
@@ -112,7 +134,8 @@ class DicomNode:
             connection.sendall(ABORT_INVALID)
             logger.warning("%s sent an A-ASSOCIATE-RQ that cannot be read: %s", address, error)
             return
-        refused = refusal(self._config, request, address, active=len(self._associations))
+        is_secured = isinstance(connection, ssl.SSLSocket)
+        refused = refusal(self._config, request, address, active=len(self._associations), is_secured=is_secured)
         if refused is not None:
             connection.sendall(refused.encode())
             logger.warning("%s", refused.sentence)
@@ -184,7 +207,7 @@ def _read_exactly(connection: socket.socket, count: int, until: float) -> bytes:
 
 def _what_is(header: bytes) -> str:
     if header[:1] == b"\x16":
-        return "it speaks TLS, and this port does not"
+        return "it speaks TLS, and there is no node.tls.certificate_file"
     if header[:4] in (b"GET ", b"POST", b"HEAD", b"PUT ", b"OPTI"):
         return "it speaks HTTP on the DICOM port (the HTTP port is web.port)"
     if header[:1] == b"\x01":

@@ -71,7 +71,7 @@ def on_move(event: evt.Event, archive: Archive) -> Iterator[object]:
     except GatewayError as error:
         logger.warning("a C-MOVE from '%s' was refused: %s", _calling(event), error.detail)
         wanted = []
-    yield address.host, address.port, {"contexts": _contexts(wanted)}
+    yield address.host, address.port, {"contexts": _contexts(wanted), **address.association_arguments}
     yield len(wanted)
     yield from _sent(archive, wanted, taker=archive.readers.get(target), act="C_MOVE", is_cancelled=event)
 

@@ -8,6 +8,7 @@ PS3.7 sections 9.1.1, 9.1.2, 9.1.5; PS3.4 Annexes A, B, C.
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -41,7 +42,8 @@ from gateway.dimse.pdu import (
     parse_associate_ac,
 )
 from gateway.dimse.status import is_success, meaning
-from gateway.dimse.wire import COMMAND, LAST, ConnectionLost, Wire, fragments
+from gateway.dimse.tls import ClientTls, TlsRefused, part, raise_refused, wire_on
+from gateway.dimse.wire import COMMAND, LAST, ConnectionLost, fragments
 from gateway.domain.errors import PeerRejected, PeerUnreachable
 from gateway.services.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
@@ -74,6 +76,8 @@ class RemoteNode:
         How long to wait for a connection, and for the answer to the request.
     answer_seconds : float
         How long to wait for a response.
+    tls : ClientTls or None
+        How to speak TLS with it, None for plain DICOM.
     """
 
     ae_title: str
@@ -82,6 +86,7 @@ class RemoteNode:
     calling_aet: str
     connect_seconds: float = 10.0
     answer_seconds: float = 120.0
+    tls: ClientTls | None = None
 
     @property
     def name(self) -> str:
@@ -112,7 +117,7 @@ class RequestedAssociation:
         self._message_id = 0
         self._connection = _connect(remote)
         try:
-            self._wire = Wire(self._connection, idle_seconds=remote.connect_seconds)
+            self._wire = wire_on(self._connection, idle_seconds=remote.connect_seconds)
             self._negotiate(proposals)
             self._wire.idle_seconds = remote.answer_seconds
         except BaseException:
@@ -203,13 +208,19 @@ class RequestedAssociation:
             self._wire.send(RELEASE_REQUEST)
             while self._wire.read_pdu()[0] not in (RELEASE_RP, ABORT):
                 pass
-        self._connection.close()
+        self._close()
 
     def abort(self) -> None:
         """Abort the association."""
         with suppress(ConnectionLost):
             self._wire.send(ABORT_BY_USER)
-        self._connection.close()
+        self._close()
+
+    def _close(self) -> None:
+        if isinstance(self._connection, ssl.SSLSocket):
+            part(self._connection)
+        else:
+            self._connection.close()
 
     def _negotiate(self, proposals: Sequence[tuple[str, tuple[str, ...]]]) -> None:
         contexts = [
@@ -231,6 +242,8 @@ class RequestedAssociation:
             if kind != ASSOCIATE_AC:
                 raise PeerRejected(f"{self._remote.name} broke off the association while it was opened")
             accept = parse_associate_ac(bytes(body))
+        except TlsRefused as refused:
+            raise raise_refused(self._remote.name, refused) from None
         except ConnectionLost as lost:
             raise PeerUnreachable(f"{self._remote.name} does not answer a request for an association: {lost}") from None
         except MalformedPdu:
@@ -292,10 +305,16 @@ def echo(remote: RemoteNode) -> None:
 
 def _connect(remote: RemoteNode) -> socket.socket:
     try:
-        return socket.create_connection((remote.host, remote.port), timeout=remote.connect_seconds)
+        connection = socket.create_connection((remote.host, remote.port), timeout=remote.connect_seconds)
     except TimeoutError:
         raise PeerUnreachable(
             f"{remote.name} does not answer within {remote.connect_seconds:g} s: check address, port and firewall"
         ) from None
     except OSError as error:
         raise PeerUnreachable(f"{remote.name} cannot be reached: {error.strerror}; check address and port") from None
+    if remote.tls is None:
+        return connection
+    try:
+        return remote.tls.secure(connection, remote.host)
+    except TlsRefused as refused:
+        raise raise_refused(remote.name, refused) from None

@@ -7,6 +7,7 @@ streams from the socket to the disk, and the response leaves only when the recei
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from contextlib import suppress
 from typing import Final
@@ -30,6 +31,7 @@ from gateway.dimse.pdu import (
 )
 from gateway.dimse.status import CANNOT_UNDERSTAND, SUCCESS
 from gateway.dimse.store_scp import StoreScp, Storing
+from gateway.dimse.tls import wire_on
 from gateway.dimse.wire import COMMAND, LAST, ConnectionLost, Wire, fragments
 from gateway.services.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from gateway.services.receive import Transfer
@@ -75,9 +77,9 @@ class StorageLane:
         with self._lock:
             self._connections.add(connection)
         try:
-            return _Association(Wire(connection, idle_seconds=IDLE_SECONDS, pdu_seconds=PDU_SECONDS), self._store).run(
-                request, transfer
-            )
+            return _Association(
+                wire_on(connection, idle_seconds=IDLE_SECONDS, pdu_seconds=PDU_SECONDS), self._store
+            ).run(request, transfer)
         finally:
             with self._lock:
                 self._connections.discard(connection)
@@ -87,7 +89,9 @@ class StorageLane:
         with self._lock:
             for connection in self._connections:
                 with suppress(OSError):
-                    connection.sendall(ABORT_BY_USER)
+                    # The thread that serves it may be reading, and TLS must not be used by two at once.
+                    if not isinstance(connection, ssl.SSLSocket):
+                        connection.sendall(ABORT_BY_USER)
                     connection.shutdown(socket.SHUT_RDWR)
 
 

@@ -12,7 +12,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from gateway.config import ExpectedCount, Peer
+from gateway.config import ExpectedCount, NodeConfig, Peer
 from gateway.dimse.contexts import EXPLICIT_VR_LITTLE_ENDIAN, STUDY_ROOT_FIND, VERIFICATION
 from gateway.dimse.find_count import FindCount
 from gateway.dimse.pdu import ABORT_BY_USER, associate_rj
@@ -169,7 +169,7 @@ def test_orthanc_is_asked_for_instances_by_find_and_by_qido(tmp_path: Path) -> N
                 orthanc.upload(make_instance(number, series=series))
         settings = {"ae_title": orthanc.ae_title, "host": "127.0.0.1", "port": orthanc.dicom_port}
         peer = Peer(**settings, dicomweb_url=orthanc.dicomweb_url)  # type: ignore[arg-type]
-        for counter in (FindCount("US"), QidoCount()):
+        for counter in (FindCount(NodeConfig(ae_title="US")), QidoCount()):
             assert counter.expected_instances(peer, uid("study")) == 5
             assert counter.expected_instances(peer, "1.2.3.4") is None
         echo(_remote(orthanc.dicom_port, orthanc.ae_title))

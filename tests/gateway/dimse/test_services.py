@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, build_role, evt
 from pynetdicom.association import Association
 
-from gateway.config import Config, Peer
+from gateway.config import Config, NodeConfig, Peer
 from gateway.dimse import commitment_scp
 from gateway.dimse.archive import archive_of
 from gateway.dimse.commitment_scp import ALL_COMMITTED, SOME_FAILED
@@ -166,8 +166,8 @@ def test_a_query_without_a_level_is_refused(port: int, level: str) -> None:
 
 def test_our_own_count_by_find_works_against_our_own_node(port: int) -> None:
     peer = Peer(ae_title="OVERREAD", host="127.0.0.1", port=port)
-    assert FindCount("US").expected_instances(peer, uid("a")) == 3
-    assert FindCount("US").expected_instances(peer, "1.2.3") is None
+    assert FindCount(NodeConfig(ae_title="US")).expected_instances(peer, uid("a")) == 3
+    assert FindCount(NodeConfig(ae_title="US")).expected_instances(peer, "1.2.3") is None
 
 
 def test_without_an_archive_nothing_but_storage_is_offered(tmp_path: Path) -> None:

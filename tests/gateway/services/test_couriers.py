@@ -16,7 +16,7 @@ from pydicom import dcmread
 from pydicom.uid import RLELossless
 from pynetdicom import AE, evt
 
-from gateway.config import Destination
+from gateway.config import Destination, NodeConfig
 from gateway.dimse.courier import dimse_courier
 from gateway.domain.errors import ConfigurationError, PeerRejected, PeerUnreachable
 from gateway.services.courier import Carried, Courier
@@ -50,7 +50,7 @@ def _courier(kind: str, orthanc: OrthancPeer) -> Courier:
 
 def _dicom(port: int, ae_title: str = "PACS") -> Courier:
     destination = Destination(name="PACS", kind="dicom", ae_title=ae_title, host="127.0.0.1", port=port)
-    return dimse_courier(destination, calling_aet="OVERREAD")
+    return dimse_courier(destination, NodeConfig())
 
 
 # ------------------------------------------------------------------------------------------------ real destinations
@@ -258,7 +258,7 @@ def test_an_orthanc_that_is_lost_half_way_leaves_the_rest_unsent(outbox: Outbox)
 @pytest.mark.parametrize("kind", ["dicom", "stow", "orthanc"])
 def test_a_destination_without_an_address_is_a_configuration_error(kind: str) -> None:
     destination = Destination.model_validate({"name": "PACS", "kind": kind})
-    make = partial(dimse_courier, calling_aet="US") if kind == "dicom" else http_courier
+    make = partial(dimse_courier, node=NodeConfig()) if kind == "dicom" else http_courier
     with pytest.raises(ConfigurationError, match="PACS"):
         make(destination)
 
