@@ -11,7 +11,7 @@ from enum import StrEnum
 from itertools import groupby
 
 from pydicom.dataset import Dataset
-from pydicom.uid import KeyObjectSelectionDocumentStorage
+from pydicom.uid import Comprehensive3DSRStorage, EncapsulatedPDFStorage, KeyObjectSelectionDocumentStorage
 
 from dicom_sr import codes, sr_items
 from dicom_sr.character_set import character_set_of, settle_character_set
@@ -21,12 +21,15 @@ from dicom_sr.equipment import Equipment
 from dicom_sr.errors import InvalidObject
 from dicom_sr.finding_codes import quality_reason
 from dicom_sr.new_object import ObjectHeader, instance_reference, new_object
+from dicom_sr.qc_report import Signature
 from dicom_sr.source import SourceSeries
 from dicom_sr.sr_context import language, observers
 from dicom_sr.sr_items import Relation
 from dicom_sr.verdict import Verdict
 
 _KEY_OBJECT_SELECTION = "2010"
+#: Classes of ours that hold no image: TID 2010 refers to their instances by COMPOSITE.
+_NO_IMAGES = frozenset({Comprehensive3DSRStorage, EncapsulatedPDFStorage, KeyObjectSelectionDocumentStorage})
 
 
 class KeyObjectTitle(StrEnum):
@@ -48,7 +51,7 @@ _TITLES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyObject:
-    """One selected instance of the source's study."""
+    """One selected instance of the source's study: an image, or a document of ours."""
 
     series_instance_uid: str
     sop_class_uid: str
@@ -73,6 +76,8 @@ class KeyObjectSelection:
         Free text, empty for none.
     selected : tuple of KeyObject
         At least one; those of one series together.
+    signature : Signature or None
+        The person who decided, an observer beside the device.
     """
 
     sop_instance_uid: str
@@ -85,6 +90,7 @@ class KeyObjectSelection:
     selected: tuple[KeyObject, ...]
     reason: Code | None = None
     description: str = ""
+    signature: Signature | None = None
 
 
 def whole_series(source: SourceSeries) -> tuple[KeyObject, ...]:
@@ -137,13 +143,10 @@ def key_object_selection(selection: KeyObjectSelection, source: SourceSeries, eq
     ds.ValueType = "CONTAINER"
     ds.ConceptNameCodeSequence = [code_item(_TITLES[selection.title])]
     content = [] if selection.reason is None else [_modifier(selection.reason)]
-    content += [language(), *observers(equipment, None)]
+    content += [language(), *observers(equipment, selection.signature)]
     if selection.description:
         content.append(sr_items.text(Relation.CONTAINS, codes.KEY_OBJECT_DESCRIPTION, selection.description))
-    content += [
-        sr_items.image(Relation.CONTAINS, None, selected.sop_class_uid, selected.sop_instance_uid)
-        for selected in selection.selected
-    ]
+    content += [_reference(selected) for selected in selection.selected]
     sr_items.set_container(ds, content, template=_KEY_OBJECT_SELECTION)
     declare_private_scheme(ds)
     settle_character_set(ds, character_set_of(source.headers[0]))
@@ -157,6 +160,11 @@ def _check(selection: KeyObjectSelection) -> None:
         raise InvalidObject(
             "every title but Of Interest needs a modifier: a reason of CID 7011, or CID 7012 for the best"
         )
+
+
+def _reference(selected: KeyObject) -> Dataset:
+    make = sr_items.composite if selected.sop_class_uid in _NO_IMAGES else sr_items.image
+    return make(Relation.CONTAINS, None, selected.sop_class_uid, selected.sop_instance_uid)
 
 
 def _modifier(reason: Code) -> Dataset:

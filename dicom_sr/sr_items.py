@@ -106,6 +106,13 @@ def image(
     return item
 
 
+def composite(relation: Relation, name: Code | None, sop_class_uid: str, sop_instance_uid: str) -> Dataset:
+    """Return a COMPOSITE item: a reference to an object that is no image, such as a report or a document."""
+    item = _item(relation, "COMPOSITE", name, ())
+    item.ReferencedSOPSequence = [instance_reference(sop_class_uid, sop_instance_uid)]
+    return item
+
+
 def children(item: Dataset, name: Code, relation: Relation | None = None) -> list[Dataset]:
     """Return the child items with a concept name, in order; Code Meanings do not count."""
     return [

@@ -246,7 +246,15 @@ class Parts:
         )
 
     def _decide(self, *, case_id: str, decision: QcStatus, comment: str, actor: str, at: datetime) -> None:
-        review.decide(self._env.database, case_id=case_id, decision=decision, comment=comment, actor=actor, at=at)
+        review.decide(
+            self._env.database,
+            case_id=case_id,
+            decision=decision,
+            comment=comment,
+            actor=actor,
+            at=at,
+            pipelines=self._env.pipelines,
+        )
         self._dispatcher.wake()
 
     def _resolve_hold(self, **order: Any) -> None:

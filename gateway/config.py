@@ -191,7 +191,9 @@ class Destination(_Section):
     read_back: bool = True
     """Ask the peer for the object after sending, and call it delivered only when it is there."""
     outputs: tuple[OutputKind, ...] = ()
-    """Kinds it takes; empty for all."""
+    """Kinds it takes; empty for all but KOS, PROBABILITY_SEG and PSEUDO_TRUTH_SEG, which go only where named."""
+    withdraw: bool = False
+    """Also send a key object selection that rejects (IHE IOCM) earlier results once newer ones replace them."""
     retry_seconds: float = Field(default=5.0, gt=0)
     """First pause after a failure; doubles up to ten minutes."""
     maximum_attempts: int = Field(default=50, ge=1)

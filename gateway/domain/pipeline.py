@@ -33,6 +33,15 @@ class OutputKind(StrEnum):
     SUMMARY_SC = "SUMMARY_SC"
     SUMMARY_PDF = "SUMMARY_PDF"
     KOS = "KOS"
+    PROBABILITY_SEG = "PROBABILITY_SEG"
+    PSEUDO_TRUTH_SEG = "PSEUDO_TRUTH_SEG"
+
+
+#: Kinds that go to a destination only where it names them: a rejection makes an archive hide images, and maps and a QC
+#: network's own masks must not turn up among results where nobody asked for them.
+ASKED_FOR_KINDS = frozenset({OutputKind.KOS, OutputKind.PROBABILITY_SEG, OutputKind.PSEUDO_TRUTH_SEG})
+#: Kinds that hold masks or maps.
+SEGMENTATION_KINDS = frozenset({OutputKind.SEG, OutputKind.PROBABILITY_SEG, OutputKind.PSEUDO_TRUTH_SEG})
 
 
 class EditDoor(StrEnum):

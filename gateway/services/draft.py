@@ -13,7 +13,7 @@ from dicom_sr.errors import InvalidObject
 from dicom_sr.validate import check
 from gateway.config import Destination
 from gateway.domain.instance import LABEL_MAP_SEGMENTATION_STORAGE
-from gateway.domain.pipeline import OutputKind, Pipeline
+from gateway.domain.pipeline import ASKED_FOR_KINDS, OutputKind, Pipeline
 from gateway.services.environment import Environment
 from gateway.store.tables import Case, Delivery, IterationOutput, Output
 
@@ -30,6 +30,8 @@ class Draft:
         Stage it shows, or the stage that reports.
     content_digest : str
         Equal digests mean nothing new to say: the earlier object is carried over.
+    destination : str
+        The one destination it is for; empty for all that take its kind.
     """
 
     kind: OutputKind
@@ -42,9 +44,18 @@ class Draft:
     sha256: str
     size: int
     content_digest: str = ""
+    destination: str = ""
 
 
-def keep_draft(env: Environment, dataset: Dataset, *, kind: OutputKind, stage: str, content_digest: str = "") -> Draft:
+def keep_draft(
+    env: Environment,
+    dataset: Dataset,
+    *,
+    kind: OutputKind,
+    stage: str,
+    content_digest: str = "",
+    destination: str = "",
+) -> Draft:
     """Check an object and keep its bytes.
 
     Raises
@@ -69,6 +80,7 @@ def keep_draft(env: Environment, dataset: Dataset, *, kind: OutputKind, stage: s
         sha256=env.blobs.put(content),
         size=len(content),
         content_digest=content_digest,
+        destination=destination,
     )
 
 
@@ -78,14 +90,22 @@ def destinations_of(env: Environment, pipeline: Pipeline) -> tuple[Destination, 
 
 
 def taken_by(destination: Destination, drafts: Sequence[Draft]) -> list[Draft]:
-    """Return the objects a destination takes: of its kinds, and of a SEG the form its viewers read best.
+    """Return the objects a destination takes: of its kinds or made for it, and of a SEG the form its viewers read best.
 
     A SEG that exists in another form only (a label map cannot hold overlapping segments) goes out in that form.
     """
-    wanted = [draft for draft in drafts if not destination.outputs or draft.kind in destination.outputs]
+    wanted = [draft for draft in drafts if _is_wanted(destination, draft)]
     preferred = [draft for draft in wanted if _is_preferred(destination, draft)]
     served = {(draft.kind, draft.stage) for draft in preferred}
     return preferred + [draft for draft in wanted if (draft.kind, draft.stage) not in served]
+
+
+def _is_wanted(destination: Destination, draft: Draft) -> bool:
+    if draft.destination:
+        return draft.destination == destination.name
+    if not destination.outputs:
+        return draft.kind not in ASKED_FOR_KINDS
+    return draft.kind in destination.outputs
 
 
 def _is_preferred(destination: Destination, draft: Draft) -> bool:

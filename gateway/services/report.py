@@ -16,6 +16,7 @@ from gateway.services.environment import Environment
 from gateway.services.report_context import gather, verdict_json
 from gateway.services.report_documents import document_outputs
 from gateway.services.report_seg import seg_outputs
+from gateway.services.report_selection import image_selection, withdrawals
 from gateway.store import audit
 from gateway.store.tables import Case, Iteration, Output, StageRun
 
@@ -92,12 +93,17 @@ def make_report(
     headline = headline_of(verdict, iteration)
     segs = tuple(seg_outputs(env, context, series, headline))
     documents = tuple(document_outputs(env, context, series, volume, segs, headline))
-    made = (*segs, *documents)
+    made = (*segs, *documents, *image_selection(env, context, series, headline))
+    carried = tuple(item for item in made if isinstance(item, Output))
+    kept = {output.sop_instance_uid for output in carried}
+    overtaken = [output for output in context.prior_outputs if output.sop_instance_uid not in kept]
+    with env.database.read() as session:
+        withdrawn = withdrawals(session, env, context, series, overtaken, headline)
     return Report(
         env=env,
         verdict=verdict,
-        drafts=tuple(item for item in made if isinstance(item, Draft)),
-        carried=tuple(item for item in made if isinstance(item, Output)),
+        drafts=(*(item for item in made if isinstance(item, Draft)), *withdrawn),
+        carried=carried,
         prior=context.prior_outputs,
     )
 

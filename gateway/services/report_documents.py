@@ -176,6 +176,25 @@ def _keep(
     return _tagged(env, context, series, dataset, kind, report.created_at, content_digest=content_digest)
 
 
+def add_audit_tags(
+    env: Environment, context: ReportContext, series: SourceSeries, dataset: Dataset, created_at: datetime
+) -> None:
+    """Give a document of an iteration its audit attributes: every stage that ran takes credit."""
+    apply_audit_tags(
+        dataset,
+        equipment=equipment_for(env, context),
+        created_at=created_at,
+        source=series.headers[0],
+        credits=credits_for(context, context.stages),
+        content_qualification=env.config.content_qualification,
+    )
+
+
+def reporting_stage(context: ReportContext) -> str:
+    """Return the name of the stage that reports."""
+    return context.of_kind(StageKind.REPORT)[0].stage.name
+
+
 def _tagged(
     env: Environment,
     context: ReportContext,
@@ -186,16 +205,8 @@ def _tagged(
     *,
     content_digest: str = "",
 ) -> Draft:
-    apply_audit_tags(
-        dataset,
-        equipment=equipment_for(env, context),
-        created_at=created_at,
-        source=series.headers[0],
-        credits=credits_for(context, context.stages),
-        content_qualification=env.config.content_qualification,
-    )
-    reporting = context.of_kind(StageKind.REPORT)[0].stage.name
-    return keep_draft(env, dataset, kind=kind, stage=reporting, content_digest=content_digest)
+    add_audit_tags(env, context, series, dataset, created_at)
+    return keep_draft(env, dataset, kind=kind, stage=reporting_stage(context), content_digest=content_digest)
 
 
 def _models(context: ReportContext, *, about_segments: bool) -> tuple[ModelRef, ...]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from types import MappingProxyType
 
 from sqlmodel import Session, col, select
 
 from gateway.domain.case import CaseState, next_state
 from gateway.domain.errors import NotFound
+from gateway.domain.pipeline import OutputKind, Pipeline
 from gateway.domain.qc_status import SIGNED, QcStatus, event_of
 from gateway.domain.stage_run import StageRunState
 from gateway.services import ledger
@@ -15,9 +18,21 @@ from gateway.store import audit
 from gateway.store.database import Database
 from gateway.store.tables import Case, StageRun
 
+#: No pipeline known: none sends key object selections.
+_NO_PIPELINES: Mapping[str, Pipeline] = MappingProxyType({})
 
-def decide(database: Database, *, case_id: str, decision: QcStatus, comment: str, actor: str, at: datetime) -> None:
-    """Record `decision` on a case.
+
+def decide(
+    database: Database,
+    *,
+    case_id: str,
+    decision: QcStatus,
+    comment: str,
+    actor: str,
+    at: datetime,
+    pipelines: Mapping[str, Pipeline] = _NO_PIPELINES,
+) -> None:
+    """Record `decision` on a case; `pipelines`, by name, say whether a quarantine is to be told to the archives.
 
     Raises
     ------
@@ -30,11 +45,18 @@ def decide(database: Database, *, case_id: str, decision: QcStatus, comment: str
         case = session.get(Case, case_id)
         if case is None:
             raise NotFound("there is no case with this id")
-        record_decision(session, case, decision=decision, comment=comment, actor=actor, at=at)
+        record_decision(session, case, decision=decision, comment=comment, actor=actor, at=at, pipelines=pipelines)
 
 
 def record_decision(
-    session: Session, case: Case, *, decision: QcStatus, comment: str, actor: str, at: datetime
+    session: Session,
+    case: Case,
+    *,
+    decision: QcStatus,
+    comment: str,
+    actor: str,
+    at: datetime,
+    pipelines: Mapping[str, Pipeline] = _NO_PIPELINES,
 ) -> None:
     """Record a decision in the caller's transaction; see `decide`."""
     before = case.qc_status
@@ -62,11 +84,16 @@ def record_decision(
     iteration.qc_by = actor
     iteration.qc_at = at
     session.add(iteration)
-    if decision in SIGNED and not was_held:
-        _ask_for_signed_report(session, case)
+    if (decision in SIGNED and not was_held) or _is_told_to_archives(decision, case, pipelines):
+        _ask_for_sign_off(session, case)
 
 
-def _ask_for_signed_report(session: Session, case: Case) -> None:
+def _is_told_to_archives(decision: QcStatus, case: Case, pipelines: Mapping[str, Pipeline]) -> bool:
+    pipeline = pipelines.get(case.pipeline)
+    return decision is QcStatus.QUARANTINED and pipeline is not None and OutputKind.KOS in pipeline.outputs
+
+
+def _ask_for_sign_off(session: Session, case: Case) -> None:
     earlier = session.exec(
         select(StageRun).where(
             StageRun.case_id == case.id,

@@ -1,4 +1,4 @@
-"""Re-issue the report of an iteration once a person has decided: signed, final, and naming the one it follows."""
+"""Issue what follows from a person's decision: the signed report that names the one it follows, and a key selection."""
 
 from __future__ import annotations
 
@@ -10,44 +10,50 @@ from dicom_sr.codes import ROLE_RESULTS_QC
 from dicom_sr.qc_report import Signature
 from dicom_sr.source import SourceSeries
 from gateway.domain.pipeline import OutputKind
+from gateway.domain.qc_status import SIGNED
 from gateway.services import ledger
 from gateway.services.draft import Draft, record_outputs
 from gateway.services.environment import Environment
 from gateway.services.report import headline_of
 from gateway.services.report_context import current_outputs, gather
 from gateway.services.report_documents import Decision, signed_report
+from gateway.services.report_selection import DECISION_STAGE, decision_selection
 from gateway.store import audit
 from gateway.store.tables import Case, Iteration, Output, StageRun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignedReport:
-    """A signed report, durable but not yet on record."""
+    """What a decision makes, durable but not yet on record; nothing when the decision was taken back meanwhile."""
 
     env: Environment
-    draft: Draft
+    drafts: tuple[Draft, ...]
     replaced: tuple[Output, ...]
 
     def record(self, session: Session, case: Case, run: StageRun) -> None:
-        """Record the signed report and its deliveries in the caller's transaction."""
+        """Record the signed report, the key object selection and their deliveries in the caller's transaction."""
         replaced = [session.merge(output) for output in self.replaced]
         for output in replaced:
             ledger.forget_output(session, run, output.sop_instance_uid)
         record_outputs(
-            session, self.env, case, iteration=run.iteration, drafts=[self.draft], carried=(), replaced=replaced
+            session, self.env, case, iteration=run.iteration, drafts=self.drafts, carried=(), replaced=replaced
         )
-        audit.append(
-            session,
-            at=self.env.clock(),
-            actor="overread",
-            action="REPORT_SIGNED",
-            case_id=case.id,
-            subject=self.draft.sop_instance_uid,
-        )
+        for draft in self.drafts:
+            audit.append(
+                session,
+                at=self.env.clock(),
+                actor="overread",
+                action="KEY_OBJECTS_SELECTED" if draft.kind is OutputKind.KOS else "REPORT_SIGNED",
+                case_id=case.id,
+                subject=draft.sop_instance_uid,
+            )
 
 
 def make_sign_off(env: Environment, case: Case, iteration: Iteration, series: SourceSeries) -> SignedReport:
-    """Make the signed report of an iteration that a person has decided on."""
+    """Make what follows from a person's decision: a signed report where it ends the iteration, a selection where asked.
+
+    Earlier selections of a decision are not current any more, whatever is decided now.
+    """
     with env.database.read() as session:
         current = current_outputs(session, iteration)
         context = gather(session, env, case, iteration, prior_outputs=current)
@@ -64,6 +70,11 @@ def make_sign_off(env: Environment, case: Case, iteration: Iteration, series: So
         ),
     )
     headline = f"{iteration.qc_status.replace('_', ' ')} | {headline_of(context.verdict(), iteration)}"
-    segs = tuple(output for output in current if output.kind == OutputKind.SEG)
-    draft = signed_report(env, context, series, segs, headline, decision)
-    return SignedReport(env=env, draft=draft, replaced=tuple(output for output in current if output.kind == draft.kind))
+    drafts: list[Draft] = []
+    if iteration.qc_status in SIGNED:
+        segs = tuple(output for output in current if output.kind == OutputKind.SEG)
+        drafts.append(signed_report(env, context, series, segs, headline, decision))
+    drafts += decision_selection(env, context, series, current, headline, decision)
+    followed = {draft.kind for draft in drafts} - {OutputKind.KOS}
+    replaced = tuple(output for output in current if output.kind in followed or output.stage == DECISION_STAGE)
+    return SignedReport(env=env, drafts=tuple(drafts), replaced=replaced)

@@ -10,17 +10,25 @@ import highdicom as hd
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    EncapsulatedPDFStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+)
 
 from dicom_sr import codes
 from dicom_sr.codes import Code
 from dicom_sr.errors import InvalidObject
 from dicom_sr.kos import (
+    KeyObject,
     KeyObjectSelection,
     KeyObjectTitle,
     key_object_selection,
     rejection_reason,
     whole_series,
 )
+from dicom_sr.qc_report import Signature
 from dicom_sr.series import read_series
 from dicom_sr.source import SourceSeries
 from dicom_sr.uids import derive_uid
@@ -52,11 +60,26 @@ def _selection(source: SourceSeries, **changes: object) -> KeyObjectSelection:
     return replace(selection, **changes)  # type: ignore[arg-type]
 
 
+SIGNATURE = Signature(name="Müller^Ada", role=codes.ROLE_RESULTS_QC, at=CREATED, organization="Core lab")
+RESULTS = tuple(
+    KeyObject(
+        series_instance_uid=derive_uid("series", sop_class),
+        sop_class_uid=str(sop_class),
+        sop_instance_uid=derive_uid("result", sop_class),
+    )
+    for sop_class in (
+        SegmentationStorage, SecondaryCaptureImageStorage, Comprehensive3DSRStorage, EncapsulatedPDFStorage
+    )
+)  # fmt: skip
+
+
 SELECTIONS: dict[str, dict[str, object]] = {
     "rejected": {},
     "quality issue": {"title": KeyObjectTitle.QUALITY_ISSUE, "description": ""},
     "best in set": {"title": KeyObjectTitle.BEST_IN_SET, "reason": codes.BEST_OF_SERIES},
     "of interest": {"title": KeyObjectTitle.OF_INTEREST, "reason": None},
+    "rejected by a person": {"signature": SIGNATURE},
+    "results withdrawn": {"selected": RESULTS, "reason": codes.QUALITY_REASONS[codes.QualityReason.PROCESSING]},
 }
 
 
@@ -95,6 +118,22 @@ def test_title_modifier_and_references_are_there_and_images_have_no_name(source:
     images = [item for item in ds.ContentSequence if item.ValueType == "IMAGE"]
     assert {i.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for i in images} == source.sop_instance_uids
     assert not any("ConceptNameCodeSequence" in item for item in images)
+
+
+def test_documents_are_composites_and_pictures_are_images(source: SourceSeries) -> None:
+    ds = key_object_selection(_selection(source, selected=RESULTS), source, EQUIPMENT)
+    kinds = [item.ValueType for item in ds.ContentSequence if "ReferencedSOPSequence" in item]
+    assert kinds == ["IMAGE", "IMAGE", "COMPOSITE", "COMPOSITE"]
+
+
+def test_the_person_who_decided_is_an_observer_before_the_device(source: SourceSeries) -> None:
+    ds = key_object_selection(_selection(source, signature=SIGNATURE), source, EQUIPMENT)
+    types = [
+        item.ConceptCodeSequence[0].CodeMeaning
+        for item in ds.ContentSequence
+        if item.ValueType == "CODE" and item.ConceptNameCodeSequence[0].CodeValue == "121005"
+    ]
+    assert types == ["Person", "Device"]
 
 
 def test_issuer_trial_and_study_description_are_carried(source: SourceSeries) -> None:
