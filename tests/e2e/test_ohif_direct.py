@@ -1,4 +1,4 @@
-"""OHIF against the gateway's own DICOMweb, with no archive between: it shows, brushes and saves, and the case goes on."""
+"""OHIF against the gateway's own DICOMweb, no archive between: it shows, brushes and saves, and the case goes on."""
 
 from __future__ import annotations
 

@@ -114,8 +114,7 @@ def _encapsulated(path: Path, numbers: Sequence[int], count: int) -> list[bytes]
 def _native(ds: Dataset, path: Path, numbers: Sequence[int]) -> Iterator[bytes]:
     import numpy as np
 
-    for number in numbers:
-        frame = decoded_frame(path, number - 1)
+    for frame in decoded_frames(path, [number - 1 for number in numbers]):
         if ds.BitsAllocated == 1:
             # Every frame begins with its first pixel, also where frames as stored do not begin on a byte.
             yield np.packbits(frame.astype(np.bool_).ravel(), bitorder="little").tobytes()
@@ -123,8 +122,10 @@ def _native(ds: Dataset, path: Path, numbers: Sequence[int]) -> Iterator[bytes]:
             yield frame.astype(frame.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
-def decoded_frame(path: Path, index: int) -> npt.NDArray[Any]:
-    """Decode one frame (0-based) to its stored values, (row, column) or (row, column, sample); reads only that frame.
+def decoded_frames(path: Path, indices: Sequence[int]) -> Iterator[npt.NDArray[Any]]:
+    """Decode frames (0-based) to their stored values, each (row, column) or (row, column, sample).
+
+    Of an instance that is not compressed only these frames are read.
 
     Raises
     ------
@@ -133,9 +134,16 @@ def decoded_frame(path: Path, index: int) -> npt.NDArray[Any]:
     """
     from pydicom.pixels.utils import pixel_array
 
-    try:
-        frame: npt.NDArray[Any] = pixel_array(path, index=index, raw=True)
-    except (ValueError, RuntimeError, AttributeError, NotImplementedError, IndexError, KeyError):
-        # The decoder's own message may quote attribute values.
-        raise UndecodablePixels("the pixels of this instance cannot be decoded") from None
-    return frame
+    from dicom_sr.series_pixels import decode_frame, read_instance
+
+    if read_header(path).file_meta.TransferSyntaxUID.is_encapsulated:
+        instance = read_instance(path)
+        for index in indices:
+            yield decode_frame(instance, index)
+        return
+    for index in indices:
+        try:
+            yield pixel_array(path, index=index, raw=True)
+        except (ValueError, RuntimeError, AttributeError, NotImplementedError, IndexError, KeyError):
+            # The decoder's own message may quote attribute values.
+            raise UndecodablePixels("the pixels of this instance cannot be decoded") from None

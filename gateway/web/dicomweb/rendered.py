@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 
 from gateway.domain.errors import NotFound
 from gateway.web.dicomweb.dicom_json import read_header
-from gateway.web.dicomweb.frames import decoded_frame
+from gateway.web.dicomweb.frames import decoded_frames
 from gateway.web.dicomweb.media import MediaRange
 from gateway.web.problems import BadRequest, NotAcceptable
 
@@ -117,7 +117,7 @@ def render(path: Path, how: Rendering, ranges: Sequence[MediaRange]) -> Rendered
 def _picture(ds: Dataset, path: Path, how: Rendering, kind: str) -> bytes:
     from PIL import Image
 
-    values = decoded_frame(path, how.frame)
+    (values,) = decoded_frames(path, [how.frame])
     picture = Image.fromarray(_colour(ds, values) if values.ndim == 3 else _grey(ds, values, how.window))
     if how.viewport is not None:
         picture.thumbnail(how.viewport)

@@ -10,7 +10,8 @@ import pydicom
 import pytest
 from PIL import Image
 from pydicom.dataset import Dataset
-from pydicom.uid import ImplicitVRLittleEndian, RLELossless
+from pydicom.pixels.decoders.base import DecodeRunner
+from pydicom.uid import ImplicitVRLittleEndian, JPEGLSLossless, RLELossless
 
 from dicom_sr.uids import derive_uid
 from gateway.config import Config
@@ -198,6 +199,25 @@ def test_compressed_and_implicit_instances_are_explicit_little_endian_unless_ask
     other = _keep(bench, implicit)
     given = pydicom.dcmread(io.BytesIO(_raw_parts(client.get(other))[0]))
     assert given.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.1"
+
+
+def test_gdcm_is_not_asked_while_another_decoder_can(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    decode = DecodeRunner._decode_frame
+
+    def note(runner: DecodeRunner, src: bytes) -> object:
+        asked.extend(runner._decoders)
+        return decode(runner, src)
+
+    monkeypatch.setattr(DecodeRunner, "_decode_frame", note)
+    ds = pydicom.dcmread(io.BytesIO(_image()))
+    ds.compress(JPEGLSLossless, generate_instance_uid=False)
+    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = "1.2.840.99.9"
+    path = _keep(bench, ds)
+    assert _raw_parts(bench.client().get(f"{path}/frames/2")) == [_frame(1)]
+    assert pydicom.dcmread(io.BytesIO(_raw_parts(bench.client().get(path))[0])).PixelData[:40] == _frame(0)
+    assert bench.client().get(f"{path}/rendered").status_code == 200
+    assert set(asked) == {"pyjpegls"}
 
 
 def test_a_syntax_we_cannot_give_is_406(bench: Bench) -> None:
