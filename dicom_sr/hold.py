@@ -44,6 +44,8 @@ class HoldReason(StrEnum):
     NO_OPEN_OUTPUT = "NO_OPEN_OUTPUT"
     RERUN_NOT_CONFIRMED = "RERUN_NOT_CONFIRMED"
     ITERATION_CAP = "ITERATION_CAP"
+    STAGE_NOT_NAMED = "STAGE_NOT_NAMED"
+    CONTOURS_IN_DOUBT = "CONTOURS_IN_DOUBT"
 
     @property
     def sentence(self) -> str:
@@ -142,8 +144,8 @@ _SENTENCES = {
     ),
     HoldReason.EMPTY: "Nothing is left in any segment. Accept it if every segment is meant to be empty, or discard it.",
     HoldReason.PARTIAL_SET: (
-        "The editor saves each group of segments as an object of its own and this is one of them. Save the segments as "
-        "one group; accepting this part leaves the other segments as they were delivered."
+        "The editor saves each group of segments as an object of its own and this is one of them. It is taken once all "
+        "are here; accepting it takes those that are here and leaves the other segments as they were delivered."
     ),
     HoldReason.FRACTIONAL: (
         "The segmentation holds probabilities, not masks. Save it as a binary segmentation or label map."
@@ -171,6 +173,14 @@ _SENTENCES = {
     HoldReason.ITERATION_CAP: (
         "The case has had as many iterations as its pipeline allows. Accept the edit to run one more, or discard it."
     ),
+    HoldReason.STAGE_NOT_NAMED: (
+        "Contours (RT Structure Set) are taken only for a case and stage that a person names. Accept it for the case "
+        "and stage it is an edit of, or discard it."
+    ),
+    HoldReason.CONTOURS_IN_DOUBT: (
+        "The contours leave in doubt which voxels are meant. Look at what is said of them; accepting the object leaves "
+        "out what is no closed contour or no segment of the stage, and fills no slice that was not drawn on."
+    ),
 }
 
 _RELEASABLE = frozenset(
@@ -190,5 +200,7 @@ _RELEASABLE = frozenset(
         HoldReason.DOOR_CLOSED,
         HoldReason.RERUN_NOT_CONFIRMED,
         HoldReason.ITERATION_CAP,
+        HoldReason.STAGE_NOT_NAMED,
+        HoldReason.CONTOURS_IN_DOUBT,
     }
 )

@@ -76,7 +76,12 @@ def match(
     return identified if isinstance(identified, Hold) else judge(identified, [(identified.mapping, read)])
 
 
-def match_parts(parts: Sequence[tuple[SegHeader, Read]], candidates: Sequence[Candidate]) -> Outcome:
+def match_parts(
+    parts: Sequence[tuple[SegHeader, Read]],
+    candidates: Sequence[Candidate],
+    *,
+    forced: tuple[str, str] | None = None,
+) -> Outcome:
     """Match objects that together are one edit: MITK stores each group of segments as an object of its own.
 
     Each part alone is held as PARTIAL_SET; call this with every part held for one output when another one arrives.
@@ -87,6 +92,8 @@ def match_parts(parts: Sequence[tuple[SegHeader, Read]], candidates: Sequence[Ca
         At least one object; header and reader of each, as for `match`.
     candidates : sequence of Candidate
         As for `match`.
+    forced : (str, str), optional
+        As for `match`; segments that are in no part stay as delivered.
 
     Returns
     -------
@@ -96,7 +103,7 @@ def match_parts(parts: Sequence[tuple[SegHeader, Read]], candidates: Sequence[Ca
     """
     found = []
     for header, read in parts:
-        identified = identify(header, candidates)
+        identified = identify(header, candidates) if forced is None else identify_forced(header, candidates, forced)
         if isinstance(identified, Hold):
             return identified
         found.append((identified, read))

@@ -21,7 +21,7 @@ from dicom_sr.source import SourceSeries
 #: Reads the content of the object at hand onto the grid of a source.
 Read = Callable[[SourceSeries], SegContent]
 
-#: Least Dice of all segments together with the prior, where nothing but labels ties an edit to it.
+#: Least Dice of all segments together with the prior, where nothing of ours in the object ties an edit to it.
 MIN_OVERLAP_BY_LABELS = 0.5
 
 _CONFLICT_REASONS = {
@@ -50,6 +50,7 @@ class _Edit:
     prior: Segmentation
     edited: Segmentation
     changes: SegmentationDiff
+    doubts: tuple[HoldDetail, ...] = ()
 
     @property
     def candidate(self) -> Candidate:
@@ -80,6 +81,37 @@ def judge(identified: Identified, reads: Sequence[tuple[SegmentMapping, Read]]) 
     return _decide(_compare(identified, contents))
 
 
+def judge_masks(identified: Identified, edited: Segmentation, doubts: Sequence[HoldDetail] = ()) -> Outcome:
+    """Decide about masks that came in another form than a segmentation object.
+
+    Parameters
+    ----------
+    identified : Identified
+        The output they belong to.
+    edited : Segmentation
+        The masks in the output's segments.
+    doubts : sequence of HoldDetail
+        What their form leaves in doubt.
+
+    Returns
+    -------
+    Match, Unchanged, Hold or Ignore
+    """
+    prior = identified.candidate.load()
+    if not prior.grid.is_same_as(edited.grid):
+        return _hold_for(identified.candidate, HoldReason.GRID_MISMATCH)
+    edit = _Edit(
+        identified=identified,
+        warnings=(),
+        is_part_of_set=False,
+        prior=prior,
+        edited=edited,
+        changes=diff(prior, edited, surfaces=False),
+        doubts=tuple(doubts),
+    )
+    return _decide(edit)
+
+
 def _decide(edit: _Edit) -> Outcome:
     identified = edit.identified
     if edit.edited.digest() in edit.candidate.accepted_edit_digests:
@@ -93,7 +125,7 @@ def _decide(edit: _Edit) -> Outcome:
     lineage = _older_parent(edit)
     if lineage is not None:
         return lineage
-    reasons = [*missing, *_emptied(edit), *_displaced(edit), *_overlapping(edit), *_extreme(edit)]
+    reasons = [*missing, *edit.doubts, *_emptied(edit), *_displaced(edit), *_overlapping(edit), *_extreme(edit)]
     kept = [detail for detail in reasons if not (forced and detail.reason.releasable)]
     if kept:
         return _hold(edit, kept)
@@ -230,7 +262,10 @@ def _extreme(edit: _Edit) -> list[HoldDetail]:
         if change.dice < bounds.min_dice or not 1 / bounds.max_volume_ratio <= ratio <= bounds.max_volume_ratio:
             detail = f"{change.label}: Dice {change.dice:.3f}, volume ratio {ratio:.2f}"
             reasons.append(HoldDetail(HoldReason.EXTREME_CHANGE, detail))
-    if edit.identified.evidence is Evidence.LABELS and _overall_dice(edit.changes) < MIN_OVERLAP_BY_LABELS:
+    if (
+        edit.identified.evidence in (Evidence.LABELS, Evidence.NAMED)
+        and _overall_dice(edit.changes) < MIN_OVERLAP_BY_LABELS
+    ):
         detail = f"all segments together: Dice {_overall_dice(edit.changes):.3f}"
         reasons.append(HoldDetail(HoldReason.EXTREME_CHANGE, detail))
     return reasons
@@ -261,6 +296,10 @@ def _older_parent(edit: _Edit) -> Outcome | None:
             detail = f"it fits iteration {older.iteration} better than iteration {edit.candidate.iteration}"
             return _hold(edit, [HoldDetail(HoldReason.STALE_PARENT, detail)])
     return None
+
+
+def _hold_for(candidate: Candidate, reason: HoldReason) -> Hold:
+    return Hold(reasons=(HoldDetail(reason),), candidates=(candidate,))
 
 
 def _hold(edit: _Edit, reasons: list[HoldDetail]) -> Hold:

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from dicom_sr.candidate import Candidate, OutputState
 from dicom_sr.hold import HoldDetail, HoldReason
 from dicom_sr.match_outcome import Evidence, Hold
 from dicom_sr.match_segments import SegmentMapping, map_segments
-from dicom_sr.seg_header import SegHeader
+from dicom_sr.seg_header import DeclaredSegment, SegHeader
 
 _BLOCKED = {
     OutputState.OPEN: None,
@@ -23,6 +24,31 @@ _BLOCKED = {
     OutputState.SUPERSEDED: HoldReason.STALE_PARENT,
     OutputState.CLOSED: HoldReason.DOOR_CLOSED,
 }
+_NOTHING_DELIVERED = "no result was delivered for this case and stage"
+
+
+class Citing(Protocol):
+    """What the hard conditions look at: a segmentation's header, or a structure set."""
+
+    @property
+    def study_instance_uid(self) -> str:
+        """Its study."""
+
+    @property
+    def patient_id(self) -> str:
+        """Its patient."""
+
+    @property
+    def frame_of_reference_uid(self) -> str:
+        """Its frame of reference."""
+
+    @property
+    def referenced_sop_instance_uids(self) -> frozenset[str]:
+        """The images it cites."""
+
+    @property
+    def foreground(self) -> tuple[DeclaredSegment, ...]:
+        """The segments it declares."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -64,21 +90,63 @@ def identify(header: SegHeader, candidates: Sequence[Candidate]) -> Identified |
     -------
     Identified or Hold
     """
-    admitted = _admitted(header, candidates)
-    if isinstance(admitted, Hold):
-        return admitted
-    evidence, named = _lineage(header, admitted)
-    stranger = _stranger_named(header, candidates, admitted)
+    left = admitted(header, candidates)
+    if isinstance(left, Hold):
+        return left
+    evidence, named = _lineage(header, left)
+    stranger = _stranger_named(header, candidates, left)
     if stranger is not None:
         return stranger
     mapped = [(c, map_segments(header.foreground, c.segments, c.tracking)) for c in named]
     fitting = [(c, m) for c, m in mapped if m.is_clear and (evidence is not Evidence.LABELS or not m.by_code)]
     if not fitting:
-        return _unfitting(header, mapped)
+        return unfitting(header, mapped)
     lines = {c.line for c, _ in fitting}
     if len(lines) > 1:
         return _ambiguous([c for c, _ in fitting])
     return _current(fitting, evidence)
+
+
+def identify_named(
+    candidates: Sequence[Candidate], named: tuple[str, str], mapping: SegmentMapping | None, *, released: bool
+) -> Identified | Hold:
+    """Take the current result of the case and stage that a person named, for masks that name none themselves.
+
+    Parameters
+    ----------
+    candidates : sequence of Candidate
+        Delivered outputs of any state.
+    named : (str, str)
+        Case id and stage.
+    mapping : SegmentMapping or None
+        Which of its segments the masks hold; all of them, by number, when None.
+    released : bool
+        Whether the name releases a hold: then a closed door and an older parent no longer count.
+
+    Returns
+    -------
+    Identified or Hold
+        NO_OPEN_OUTPUT, if nothing was delivered for them.
+    """
+    line = [c for c in candidates if c.line == named]
+    if not line:
+        return _hold(HoldReason.NO_OPEN_OUTPUT, _NOTHING_DELIVERED)
+    current = max(line, key=lambda c: c.rank)
+    whole = SegmentMapping(
+        number_of={segment.label: segment.number for segment in current.segments},
+        missing=(),
+        duplicated=(),
+        unknown=0,
+        contradictory=0,
+        by_code=0,
+    )
+    return Identified(
+        candidate=current,
+        mapping=mapping or whole,
+        evidence=Evidence.PERSON if released else Evidence.NAMED,
+        blocked=None if released else _BLOCKED[current.state],
+        older=() if released else tuple(c for c in line if c.rank < current.rank),
+    )
 
 
 def identify_forced(header: SegHeader, candidates: Sequence[Candidate], forced: tuple[str, str]) -> Identified | Hold:
@@ -97,14 +165,14 @@ def identify_forced(header: SegHeader, candidates: Sequence[Candidate], forced: 
     """
     line = [c for c in candidates if c.line == forced]
     if not line:
-        return _hold(HoldReason.NO_OPEN_OUTPUT, "no result was delivered for this case and stage")
-    admitted = _admitted(header, line)
-    if isinstance(admitted, Hold):
-        return admitted
-    current = max(admitted, key=lambda c: c.rank)
+        return _hold(HoldReason.NO_OPEN_OUTPUT, _NOTHING_DELIVERED)
+    left = admitted(header, line)
+    if isinstance(left, Hold):
+        return left
+    current = max(left, key=lambda c: c.rank)
     mapping = map_segments(header.foreground, current.segments, current.tracking)
     if header.foreground and not mapping.is_clear:
-        return _unfitting(header, [(current, mapping)])
+        return unfitting(header, [(current, mapping)])
     return Identified(candidate=current, mapping=mapping, evidence=Evidence.PERSON, blocked=None)
 
 
@@ -137,7 +205,7 @@ def unite(parts: Sequence[Identified]) -> Identified | Hold:
     return replace(parts[0], mapping=whole, evidence=weakest)
 
 
-def _admitted(header: SegHeader, candidates: Sequence[Candidate]) -> list[Candidate] | Hold:
+def admitted(header: Citing, candidates: Sequence[Candidate]) -> list[Candidate] | Hold:
     """Apply the hard conditions to all candidates; a condition that none passes is the reason."""
     if not candidates:
         return _hold(HoldReason.UNKNOWN_STUDY)
@@ -186,16 +254,16 @@ def _lineage(header: SegHeader, admitted: Sequence[Candidate]) -> tuple[Evidence
     return Evidence.LABELS, list(admitted)
 
 
-def _stranger_named(header: SegHeader, candidates: Sequence[Candidate], admitted: Sequence[Candidate]) -> Hold | None:
+def _stranger_named(header: SegHeader, candidates: Sequence[Candidate], left: Sequence[Candidate]) -> Hold | None:
     """Hold when the object names a predecessor of ours that fails the hard conditions."""
     named = [c for c in candidates if c.sop_instance_uid in header.predecessor_uids]
-    if not named or any(c in admitted for c in named):
+    if not named or any(c in left for c in named):
         return None
-    reasons = _admitted(header, named)
+    reasons = admitted(header, named)
     return reasons if isinstance(reasons, Hold) else None
 
 
-def _unfitting(header: SegHeader, mapped: Sequence[tuple[Candidate, SegmentMapping]]) -> Hold:
+def unfitting(header: Citing, mapped: Sequence[tuple[Candidate, SegmentMapping]]) -> Hold:
     """Say why the declared segments fit no output, by the output they fit best."""
     if not header.foreground:
         return _hold(HoldReason.EMPTY, "no segment is declared", [c for c, _ in mapped])

@@ -16,6 +16,7 @@ class Evidence(StrEnum):
     """What tied an edit to its prior, strongest first."""
 
     PERSON = "PERSON"
+    NAMED = "NAMED"
     PREDECESSOR = "PREDECESSOR"
     REFERENCE = "REFERENCE"
     SERIES = "SERIES"
@@ -30,6 +31,7 @@ class Evidence(StrEnum):
 
 _WORDS = {
     Evidence.PERSON: "a person named the case and stage",
+    Evidence.NAMED: "the sender named the case and stage",
     Evidence.PREDECESSOR: "the object names the delivered segmentation as its predecessor",
     Evidence.REFERENCE: "the object refers to the delivered segmentation",
     Evidence.SERIES: "the object is stored in the delivered series",
@@ -45,6 +47,8 @@ class IgnoreReason(StrEnum):
     OWN_ECHO = "OWN_ECHO"
     #: The masks of an edit that was accepted already, under another UID.
     DUPLICATE = "DUPLICATE"
+    #: Neither its study nor an image nor an object it cites is ours.
+    NOT_OURS = "NOT_OURS"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -106,10 +110,10 @@ class Hold:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Ignore:
-    """An object that needs no answer but a line in the log."""
+    """An object that needs no answer but a line in the log; `candidate` is the output it repeats, if any."""
 
     reason: IgnoreReason
-    candidate: Candidate
+    candidate: Candidate | None = None
 
 
 Outcome = Match | Unchanged | Hold | Ignore

@@ -128,7 +128,7 @@ def collect_items(
     sequences : frozenset of int
         Tags of the nested sequences to enter; all others are passed over.
     leaves : frozenset of int
-        Tags of the values to collect, in the order in which they stand.
+        Tags of the values to collect, in the order in which they stand; of a sequence, the encoded items.
 
     Yields
     ------
@@ -172,13 +172,15 @@ class _Collector:
             head = _header(self._data, position, end, self._explicit)
             if head.tag in self._sequences:
                 position = self._sequence(head, end, found, depth=depth + 1)
-            elif head.length == UNDEFINED_LENGTH:
-                explicit = self._explicit and head.vr != b"UN"
-                position = _skip_sequence(self._data, head.value, end, explicit=explicit, depth=depth + 1) + 8
             else:
-                position = head.value + head.length
+                if head.length == UNDEFINED_LENGTH:
+                    explicit = self._explicit and head.vr != b"UN"
+                    value_end = _skip_sequence(self._data, head.value, end, explicit=explicit, depth=depth + 1)
+                    position = value_end + 8
+                else:
+                    position = value_end = head.value + head.length
                 if head.tag in self._leaves:
-                    found.append((head.tag, self._data[head.value : position]))
+                    found.append((head.tag, self._data[head.value : value_end]))
         if delimited:
             raise _broken("an item of undefined length has no end")
         return position

@@ -1,5 +1,7 @@
 """Open a segmentation file: bounded in size, depth and inflation, its per-frame groups and pixels left encoded.
 
+A structure set is opened the same way, its contours left encoded.
+
 pydicom builds objects for every element of a sequence whose length is undefined, thousands in a segmentation, and
 inflates a deflated file without a limit. Here both large elements are cut out first and kept as bytes.
 """
@@ -28,6 +30,8 @@ MAX_HEADER_BYTES = 8 * 1024 * 1024
 
 _PER_FRAME_GROUPS = 0x52009230
 _PIXEL_DATA = 0x7FE00010
+#: ROI Contour Sequence of a structure set.
+_ROI_CONTOURS = 0x30060039
 _PREAMBLE = 132
 
 
@@ -103,7 +107,7 @@ def _parse_around_large_elements(data: Encoded, start: int, *, implicit: bool) -
     size = 0
     begin = start
     for element in elements(data, start, len(data), explicit=explicit):
-        if element.tag in (_PER_FRAME_GROUPS, _PIXEL_DATA):
+        if element.tag in (_PER_FRAME_GROUPS, _PIXEL_DATA, _ROI_CONTOURS):
             large.append(element)
         else:
             size += element.end - begin

@@ -273,6 +273,9 @@ def test_the_table_has_a_row_for_each_reason_an_object_alone_can_give() -> None:
         HoldReason.DOOR_CLOSED,
         HoldReason.UNKNOWN_STUDY,
         HoldReason.NO_OPEN_OUTPUT,
+        # Reasons of contours: see test_rtstruct.
+        HoldReason.STAGE_NOT_NAMED,
+        HoldReason.CONTOURS_IN_DOUBT,
         # Reasons of the pipeline's policy, which the gateway gives after a match.
         HoldReason.ITERATION_CAP,
         HoldReason.RERUN_NOT_CONFIRMED,
