@@ -292,6 +292,41 @@ class Delivery(SQLModel, table=True):
     due_at: datetime = _time()
     delivered_at: datetime | None = _time(nullable=True)
     last_failure: str = ""
+    #: Transaction UID of the storage commitment that was asked for last; empty when it has not been asked.
+    transaction_uid: str = Field(default="", index=True)
+
+
+class CommitmentRequest(SQLModel, table=True):
+    """A storage commitment asked of a destination; a report that comes late is still known by its transaction."""
+
+    __tablename__ = "commitment_request"
+
+    transaction_uid: str = Field(primary_key=True, max_length=64)
+    destination: str
+    asked_at: datetime = _time()
+    answered_at: datetime | None = _time(nullable=True)
+    committed: int = 0
+    failed: int = 0
+
+
+class Announcement(SQLModel, table=True):
+    """What somebody announced of a study, as evidence of its completeness: UIDs, no attribute of a person."""
+
+    __table_args__ = (UniqueConstraint("source_uid", "study_instance_uid"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    #: `domain.evidence.AnnouncementKind`.
+    kind: str
+    #: SOP Instance UID of the procedure step or notification, or Transaction UID of the commitment request.
+    source_uid: str = Field(index=True, max_length=64)
+    study_instance_uid: str = Field(index=True, max_length=64)
+    #: ``IN PROGRESS``, ``COMPLETED``, ``DISCONTINUED``.
+    state: str
+    sender: str = ""
+    announced_at: datetime = _time()
+    changed_at: datetime = _time()
+    #: SOP Instance UIDs that it lists.
+    instances: list[str] = _json_list()
 
 
 class Edit(SQLModel, table=True):
@@ -303,8 +338,14 @@ class Edit(SQLModel, table=True):
     #: Iteration the edit started.
     iteration: int
     stage: str
-    sop_instance_uid: str = Field(foreign_key="instance.sop_instance_uid", index=True)
-    prior_sop_instance_uid: str = ""
+    #: The received object; of a file without a UID, one made of its content.
+    sop_instance_uid: str = Field(index=True, max_length=64)
+    #: `services.edit_object.EditFormat`, and the blob of what was received, byte for byte.
+    format: str = "SEG"
+    received_sha256: str = ""
+    #: SOP Instance UIDs of the other objects of a set that came in parts.
+    parts: list[str] = _json_list()
+    prior_sop_instance_uid: str = Field(default="", index=True)
     sender: str = ""
     door: str = ""
     evidence: str = ""
@@ -328,6 +369,12 @@ class Hold(SQLModel, table=True):
     study_instance_uid: str = Field(default="", index=True)
     case_id: str = Field(default="", index=True)
     stage: str = ""
+    #: `services.edit_object.EditFormat`; empty for an instance whose class says it.
+    format: str = ""
+    #: Same for the objects of one writer that together may be one edit; empty for an object that stands alone.
+    set_key: str = Field(default="", index=True, max_length=64)
+    #: The edit that a part of a set was accepted in.
+    edit_id: int | None = None
     #: List of {code, detail}.
     reasons: list[dict[str, str]] = _json_list()
     #: ``OPEN``, ``ACCEPTED``, ``DISCARDED``.
@@ -338,6 +385,19 @@ class Hold(SQLModel, table=True):
     resolved_at: datetime | None = _time(nullable=True)
     resolved_by: str = ""
     resolution_reason: str = ""
+
+
+class PurgedBlob(SQLModel, table=True):
+    """A blob that retention took off the disk. The rows that name it stay; it is offered no more until it comes again."""
+
+    __tablename__ = "purged_blob"
+
+    sha256: str = Field(primary_key=True, max_length=64)
+    study_instance_uid: str = Field(index=True, max_length=64)
+    size: int = 0
+    #: Which rule of the configuration, as it reads.
+    rule: str
+    purged_at: datetime = _time()
 
 
 class NoMatchRow(SQLModel, table=True):
@@ -364,7 +424,7 @@ class AuditEvent(SQLModel, table=True):
     actor: str
     action: str = Field(index=True)
     case_id: str = Field(default="", index=True)
-    subject: str = ""
+    subject: str = Field(default="", index=True)
     detail: dict[str, Any] = _json()
     previous: str = Field(max_length=64)
     hash: str = Field(max_length=64)

@@ -12,6 +12,24 @@ depends_on = None
 def upgrade() -> None:
     """Apply."""
     op.create_table(
+        "announcement",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("source_uid", sa.String(length=64), nullable=False),
+        sa.Column("study_instance_uid", sa.String(length=64), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("sender", sa.String(), nullable=False),
+        sa.Column("announced_at", sa.DateTime(), nullable=False),
+        sa.Column("changed_at", sa.DateTime(), nullable=False),
+        sa.Column("instances", sa.JSON(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("source_uid", "study_instance_uid"),
+    )
+    with op.batch_alter_table("announcement", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_announcement_source_uid"), ["source_uid"], unique=False)
+        batch_op.create_index(batch_op.f("ix_announcement_study_instance_uid"), ["study_instance_uid"], unique=False)
+
+    op.create_table(
         "audit_event",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("at", sa.DateTime(), nullable=False),
@@ -28,7 +46,18 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_audit_event_action"), ["action"], unique=False)
         batch_op.create_index(batch_op.f("ix_audit_event_at"), ["at"], unique=False)
         batch_op.create_index(batch_op.f("ix_audit_event_case_id"), ["case_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_audit_event_subject"), ["subject"], unique=False)
 
+    op.create_table(
+        "commitment_request",
+        sa.Column("transaction_uid", sa.String(length=64), nullable=False),
+        sa.Column("destination", sa.String(), nullable=False),
+        sa.Column("asked_at", sa.DateTime(), nullable=False),
+        sa.Column("answered_at", sa.DateTime(), nullable=True),
+        sa.Column("committed", sa.Integer(), nullable=False),
+        sa.Column("failed", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("transaction_uid"),
+    )
     op.create_table(
         "cursor",
         sa.Column("name", sa.String(), nullable=False),
@@ -44,6 +73,9 @@ def upgrade() -> None:
         sa.Column("study_instance_uid", sa.String(), nullable=False),
         sa.Column("case_id", sa.String(), nullable=False),
         sa.Column("stage", sa.String(), nullable=False),
+        sa.Column("format", sa.String(), nullable=False),
+        sa.Column("set_key", sa.String(length=64), nullable=False),
+        sa.Column("edit_id", sa.Integer(), nullable=True),
         sa.Column("reasons", sa.JSON(), nullable=False),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("sender", sa.String(), nullable=False),
@@ -56,6 +88,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("hold", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_hold_case_id"), ["case_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_hold_set_key"), ["set_key"], unique=False)
         batch_op.create_index(batch_op.f("ix_hold_sop_instance_uid"), ["sop_instance_uid"], unique=False)
         batch_op.create_index(batch_op.f("ix_hold_state"), ["state"], unique=False)
         batch_op.create_index(batch_op.f("ix_hold_study_instance_uid"), ["study_instance_uid"], unique=False)
@@ -73,6 +106,18 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("no_match", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_no_match_study_instance_uid"), ["study_instance_uid"], unique=False)
+
+    op.create_table(
+        "purged_blob",
+        sa.Column("sha256", sa.String(length=64), nullable=False),
+        sa.Column("study_instance_uid", sa.String(length=64), nullable=False),
+        sa.Column("size", sa.Integer(), nullable=False),
+        sa.Column("rule", sa.String(), nullable=False),
+        sa.Column("purged_at", sa.DateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("sha256"),
+    )
+    with op.batch_alter_table("purged_blob", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_purged_blob_study_instance_uid"), ["study_instance_uid"], unique=False)
 
     op.create_table(
         "study",
@@ -180,6 +225,38 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_study_case_study_instance_uid"), ["study_instance_uid"], unique=False)
 
     op.create_table(
+        "edit",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("case_id", sa.String(), nullable=False),
+        sa.Column("generation", sa.Integer(), nullable=False),
+        sa.Column("iteration", sa.Integer(), nullable=False),
+        sa.Column("stage", sa.String(), nullable=False),
+        sa.Column("sop_instance_uid", sa.String(length=64), nullable=False),
+        sa.Column("format", sa.String(), nullable=False),
+        sa.Column("received_sha256", sa.String(), nullable=False),
+        sa.Column("parts", sa.JSON(), nullable=False),
+        sa.Column("prior_sop_instance_uid", sa.String(), nullable=False),
+        sa.Column("sender", sa.String(), nullable=False),
+        sa.Column("door", sa.String(), nullable=False),
+        sa.Column("evidence", sa.String(), nullable=False),
+        sa.Column("accepted_at", sa.DateTime(), nullable=False),
+        sa.Column("sha256", sa.String(), nullable=False),
+        sa.Column("digest", sa.String(), nullable=False),
+        sa.Column("changed_voxels", sa.Integer(), nullable=False),
+        sa.Column("changes", sa.JSON(), nullable=False),
+        sa.Column("editor", sa.JSON(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["case_id"],
+            ["study_case.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    with op.batch_alter_table("edit", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_edit_case_id"), ["case_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_edit_prior_sop_instance_uid"), ["prior_sop_instance_uid"], unique=False)
+        batch_op.create_index(batch_op.f("ix_edit_sop_instance_uid"), ["sop_instance_uid"], unique=False)
+
+    op.create_table(
         "finding",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("case_id", sa.String(), nullable=False),
@@ -213,7 +290,11 @@ def upgrade() -> None:
         sa.Column("transfer_syntax_uid", sa.String(length=64), nullable=False),
         sa.Column("sha256", sa.String(length=64), nullable=False),
         sa.Column("size", sa.Integer(), nullable=False),
-        sa.Column("kind", sa.Enum("IMAGE", "EDITED_SEG", "OWN_OUTPUT", "OTHER", name="instancekind"), nullable=False),
+        sa.Column(
+            "kind",
+            sa.Enum("IMAGE", "EDITED_SEG", "EDITED_CONTOURS", "OWN_OUTPUT", "OTHER", name="instancekind"),
+            nullable=False,
+        ),
         sa.Column("instance_number", sa.String(), nullable=False),
         sa.Column("rows", sa.Integer(), nullable=False),
         sa.Column("columns", sa.Integer(), nullable=False),
@@ -381,6 +462,7 @@ def upgrade() -> None:
         sa.Column("due_at", sa.DateTime(), nullable=False),
         sa.Column("delivered_at", sa.DateTime(), nullable=True),
         sa.Column("last_failure", sa.String(), nullable=False),
+        sa.Column("transaction_uid", sa.String(), nullable=False),
         sa.ForeignKeyConstraint(
             ["case_id"],
             ["study_case.id"],
@@ -396,38 +478,7 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_delivery_case_id"), ["case_id"], unique=False)
         batch_op.create_index("ix_delivery_due", ["destination", "state", "due_at"], unique=False)
         batch_op.create_index(batch_op.f("ix_delivery_sop_instance_uid"), ["sop_instance_uid"], unique=False)
-
-    op.create_table(
-        "edit",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("case_id", sa.String(), nullable=False),
-        sa.Column("generation", sa.Integer(), nullable=False),
-        sa.Column("iteration", sa.Integer(), nullable=False),
-        sa.Column("stage", sa.String(), nullable=False),
-        sa.Column("sop_instance_uid", sa.String(), nullable=False),
-        sa.Column("prior_sop_instance_uid", sa.String(), nullable=False),
-        sa.Column("sender", sa.String(), nullable=False),
-        sa.Column("door", sa.String(), nullable=False),
-        sa.Column("evidence", sa.String(), nullable=False),
-        sa.Column("accepted_at", sa.DateTime(), nullable=False),
-        sa.Column("sha256", sa.String(), nullable=False),
-        sa.Column("digest", sa.String(), nullable=False),
-        sa.Column("changed_voxels", sa.Integer(), nullable=False),
-        sa.Column("changes", sa.JSON(), nullable=False),
-        sa.Column("editor", sa.JSON(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["case_id"],
-            ["study_case.id"],
-        ),
-        sa.ForeignKeyConstraint(
-            ["sop_instance_uid"],
-            ["instance.sop_instance_uid"],
-        ),
-        sa.PrimaryKeyConstraint("id"),
-    )
-    with op.batch_alter_table("edit", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_edit_case_id"), ["case_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_edit_sop_instance_uid"), ["sop_instance_uid"], unique=False)
+        batch_op.create_index(batch_op.f("ix_delivery_transaction_uid"), ["transaction_uid"], unique=False)
 
     op.create_table(
         "iterationoutput",
@@ -450,12 +501,8 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Take back."""
     op.drop_table("iterationoutput")
-    with op.batch_alter_table("edit", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_edit_sop_instance_uid"))
-        batch_op.drop_index(batch_op.f("ix_edit_case_id"))
-
-    op.drop_table("edit")
     with op.batch_alter_table("delivery", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_delivery_transaction_uid"))
         batch_op.drop_index(batch_op.f("ix_delivery_sop_instance_uid"))
         batch_op.drop_index("ix_delivery_due")
         batch_op.drop_index(batch_op.f("ix_delivery_case_id"))
@@ -492,6 +539,12 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_finding_case_id"))
 
     op.drop_table("finding")
+    with op.batch_alter_table("edit", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_edit_sop_instance_uid"))
+        batch_op.drop_index(batch_op.f("ix_edit_prior_sop_instance_uid"))
+        batch_op.drop_index(batch_op.f("ix_edit_case_id"))
+
+    op.drop_table("edit")
     with op.batch_alter_table("study_case", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_study_case_study_instance_uid"))
         batch_op.drop_index(batch_op.f("ix_study_case_opened_at"))
@@ -516,6 +569,10 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_study_accession_number"))
 
     op.drop_table("study")
+    with op.batch_alter_table("purged_blob", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_purged_blob_study_instance_uid"))
+
+    op.drop_table("purged_blob")
     with op.batch_alter_table("no_match", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_no_match_study_instance_uid"))
 
@@ -524,13 +581,21 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_hold_study_instance_uid"))
         batch_op.drop_index(batch_op.f("ix_hold_state"))
         batch_op.drop_index(batch_op.f("ix_hold_sop_instance_uid"))
+        batch_op.drop_index(batch_op.f("ix_hold_set_key"))
         batch_op.drop_index(batch_op.f("ix_hold_case_id"))
 
     op.drop_table("hold")
     op.drop_table("cursor")
+    op.drop_table("commitment_request")
     with op.batch_alter_table("audit_event", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_audit_event_subject"))
         batch_op.drop_index(batch_op.f("ix_audit_event_case_id"))
         batch_op.drop_index(batch_op.f("ix_audit_event_at"))
         batch_op.drop_index(batch_op.f("ix_audit_event_action"))
 
     op.drop_table("audit_event")
+    with op.batch_alter_table("announcement", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_announcement_study_instance_uid"))
+        batch_op.drop_index(batch_op.f("ix_announcement_source_uid"))
+
+    op.drop_table("announcement")
