@@ -18,6 +18,7 @@ import structlog
 
 from gateway.config import Config, FollowedOrthanc, Peer
 from gateway.dimse.archive import archive_of
+from gateway.dimse.commitment_scu import commitment_askers
 from gateway.dimse.contexts import SERVICE_CLASSES, STORAGE_CLASSES
 from gateway.dimse.courier import dimse_courier
 from gateway.dimse.find_count import FindCount
@@ -150,7 +151,14 @@ class Parts:
         self._data = data
         config = env.config
         self._count = ConfiguredCount(FindCount(config.node), QidoCount())
-        self._deliverer = Deliverer(env.database, env.blobs, config.destinations, _couriers(config), env.clock)
+        self._deliverer = Deliverer(
+            env.database,
+            env.blobs,
+            config.destinations,
+            _couriers(config),
+            env.clock,
+            askers=commitment_askers(config.node, config.destinations),
+        )
         self._deliveries = [
             Loop(f"deliver {name}", partial(self._deliver, name), interval_s=_LOOK_FOR_DELIVERIES_S)
             for name in self._deliverer.names

@@ -212,6 +212,10 @@ class Reader(_Section):
 class FollowedOrthanc(_Section):
     """An Orthanc whose change feed is followed for new images and edited SEGs."""
 
+    commitment: bool = False
+    """Call it delivered only when it has committed itself to keep it, by Storage Commitment (dicom)."""
+    commitment_seconds: float = Field(default=600.0, gt=0)
+    """How long to wait for its report before it is asked anew."""
     name: str
     """Name in logs and of the stored cursor."""
     url: str

@@ -10,6 +10,7 @@ from pathlib import Path
 from gateway.config import Config, Destination, ExpectedCount, Peer, PipelineConfig, StageConfig
 from gateway.config_keys import did_you_mean
 from gateway.config_yaml import Fault, KeyPath
+from gateway.domain.pipeline import PROBABILITIES, OutputKind, StageKind
 from gateway.domain.plan import faults as graph_faults
 
 
@@ -86,6 +87,17 @@ def _destinations(config: Config) -> Iterator[Fault]:
         for key in _needed(destination):
             yield Fault(path=(*path, key), message=f"a destination of kind '{destination.kind}' needs '{key}'")
         yield from _url((*path, "url"), destination.url)
+        if destination.commitment:
+            yield from _commitment((*path, "commitment"), config, destination)
+
+
+def _commitment(path: KeyPath, config: Config, destination: Destination) -> Iterator[Fault]:
+    if destination.kind != "dicom":
+        yield Fault(path=path, message="Storage Commitment is a DICOM service: it needs kind 'dicom'")
+    callers = [peer.ae_title for peer in config.node.peers]
+    if callers and destination.ae_title not in callers:
+        message = f"add '{destination.ae_title}' to node.peers: its report comes as a call"
+        yield Fault(path=path, message=message)
 
 
 def _needed(destination: Destination) -> tuple[str, ...]:
@@ -124,6 +136,21 @@ def _pipelines(config: Config) -> Iterator[Fault]:
         yield from _unknown((*path, "destinations"), "destination", pipeline.destinations, known)
         for name, stage in pipeline.stages.items():
             yield from _stage((*path, "stages", name), stage, pipeline)
+        yield from _maps(path, pipeline)
+
+
+def _maps(path: KeyPath, pipeline: PipelineConfig) -> Iterator[Fault]:
+    """Probability maps are kept by a stage and sent by the pipeline: either without the other does nothing."""
+    keeping = [name for name, stage in pipeline.stages.items() if stage.parameters.get(PROBABILITIES)]
+    for name in keeping:
+        here: KeyPath = (*path, "stages", name, "parameters", PROBABILITIES)
+        if pipeline.stages[name].kind is not StageKind.SEGMENTATION or pipeline.stages[name].command:
+            yield Fault(path=here, message="only a segmentation stage with a model has probability maps to keep")
+        elif OutputKind.PROBABILITY_SEG not in pipeline.outputs:
+            yield Fault(path=here, message="nothing sends the maps: name PROBABILITY_SEG in the pipeline's outputs")
+    if OutputKind.PROBABILITY_SEG in pipeline.outputs and not keeping:
+        message = f"no stage keeps maps: set 'parameters: {{{PROBABILITIES}: true}}' of a segmentation stage"
+        yield Fault(path=(*path, "outputs"), message=message)
 
 
 def _graph(path: KeyPath, pipeline: PipelineConfig) -> Iterator[Fault]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from gateway.config import Config, Destination, Peer
 from gateway.dimse.tls import ClientTls, client_tls
+from gateway.services.commitment import Commitments
 from gateway.store.blobs import BlobStore
 from gateway.store.database import Database
 
@@ -52,6 +53,8 @@ class Archive:
         Name of the person at a workstation, by AE title.
     clock : callable
         Gives the time, with zone.
+    commitments : Commitments
+        Takes the reports of destinations that were asked to commit themselves.
     """
 
     database: Database
@@ -59,6 +62,7 @@ class Archive:
     addresses: Mapping[str, NodeAddress]
     readers: Mapping[str, str]
     clock: Callable[[], datetime]
+    commitments: Commitments
 
 
 def archive_of(config: Config, database: Database, blobs: BlobStore, clock: Callable[[], datetime]) -> Archive:
@@ -82,4 +86,5 @@ def archive_of(config: Config, database: Database, blobs: BlobStore, clock: Call
         addresses={node.ae_title: node for node in nodes},
         readers={reader.ae_title: reader.name for reader in config.readers},
         clock=clock,
+        commitments=Commitments(database, config.destinations, clock),
     )

@@ -17,6 +17,10 @@ C_FIND_RQ: Final = 0x0020
 C_FIND_RSP: Final = 0x8020
 C_ECHO_RQ: Final = 0x0030
 C_ECHO_RSP: Final = 0x8030
+N_EVENT_REPORT_RQ: Final = 0x0100
+N_EVENT_REPORT_RSP: Final = 0x8100
+N_ACTION_RQ: Final = 0x0130
+N_ACTION_RSP: Final = 0x8130
 
 _HEADER: Final = Struct("<HHI")
 _US: Final = Struct("<HHIH")
@@ -25,6 +29,7 @@ _WITH_DATASET: Final = 0x0001
 
 _SOP_CLASS, _FIELD, _MESSAGE_ID, _RESPONDED_TO, _PRIORITY = 0x0002, 0x0100, 0x0110, 0x0120, 0x0700
 _DATASET_TYPE, _STATUS, _SOP_INSTANCE = 0x0800, 0x0900, 0x1000
+_REQUESTED_CLASS, _REQUESTED_INSTANCE, _EVENT_TYPE, _ACTION_TYPE = 0x0003, 0x1001, 0x1002, 0x1008
 
 
 class MalformedCommand(Exception):
@@ -42,11 +47,13 @@ class Command:
     message_id : int
         Message ID of a request, or the one a response answers.
     sop_class, sop_instance : str
-        Affected SOP Class and Instance UID; empty when absent.
+        Affected SOP Class and Instance UID, or the requested ones of N-ACTION; empty when absent.
     status : int
         Of a response.
     has_dataset : bool
         Whether a data set follows.
+    event_type, action_type : int
+        Of N-EVENT-REPORT and N-ACTION; 0 when absent.
     """
 
     field: int
@@ -55,6 +62,8 @@ class Command:
     sop_instance: str = ""
     status: int = 0
     has_dataset: bool = False
+    event_type: int = 0
+    action_type: int = 0
 
     @property
     def is_response(self) -> bool:
@@ -63,7 +72,10 @@ class Command:
 
     def encode(self) -> bytes:
         """Encode with group length, elements in order of their tags."""
-        elements = [_uid(_SOP_CLASS, self.sop_class) if self.sop_class else b"", _short(_FIELD, self.field)]
+        sop_class, sop_instance = (_SOP_CLASS, _SOP_INSTANCE)
+        if self.field == N_ACTION_RQ:
+            sop_class, sop_instance = (_REQUESTED_CLASS, _REQUESTED_INSTANCE)
+        elements = [_uid(sop_class, self.sop_class) if self.sop_class else b"", _short(_FIELD, self.field)]
         elements.append(_short(_RESPONDED_TO if self.is_response else _MESSAGE_ID, self.message_id))
         if self.field in (C_STORE_RQ, C_FIND_RQ):
             elements.append(_short(_PRIORITY, 0))
@@ -71,7 +83,11 @@ class Command:
         if self.is_response:
             elements.append(_short(_STATUS, self.status))
         if self.sop_instance:
-            elements.append(_uid(_SOP_INSTANCE, self.sop_instance))
+            elements.append(_uid(sop_instance, self.sop_instance))
+        if self.event_type:
+            elements.append(_short(_EVENT_TYPE, self.event_type))
+        if self.action_type:
+            elements.append(_short(_ACTION_TYPE, self.action_type))
         body = b"".join(elements)
         return _HEADER.pack(0, 0, 4) + len(body).to_bytes(4, "little") + body
 
@@ -103,10 +119,12 @@ def decode(content: bytes | memoryview) -> Command:
     return Command(
         field=field,
         message_id=message_id,
-        sop_class=_text(values.get(_SOP_CLASS, b"")),
-        sop_instance=_text(values.get(_SOP_INSTANCE, b"")),
+        sop_class=_text(values.get(_SOP_CLASS) or values.get(_REQUESTED_CLASS, b"")),
+        sop_instance=_text(values.get(_SOP_INSTANCE) or values.get(_REQUESTED_INSTANCE, b"")),
         status=_number(values.get(_STATUS)) or 0,
         has_dataset=_number(values.get(_DATASET_TYPE)) != _NO_DATASET,
+        event_type=_number(values.get(_EVENT_TYPE)) or 0,
+        action_type=_number(values.get(_ACTION_TYPE)) or 0,
     )
 
 

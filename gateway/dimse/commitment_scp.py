@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass
 from typing import Final
 
 from pydicom.dataset import Dataset
@@ -20,39 +19,25 @@ from pynetdicom.association import Association
 from sqlmodel import Session
 
 from gateway.dimse.archive import Archive, NodeAddress
+from gateway.dimse.commitment_report import REQUEST_COMMITMENT, Reference, read_references, write_report
 from gateway.dimse.contexts import COMMITMENT_INSTANCE, EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from gateway.dimse.contexts import STORAGE_COMMITMENT as COMMITMENT
-from gateway.dimse.status import SUCCESS
+from gateway.dimse.status import (
+    CLASS_INSTANCE_CONFLICT,
+    INVALID_ARGUMENT,
+    NO_SUCH_ACTION,
+    NO_SUCH_INSTANCE,
+    SUCCESS,
+)
 from gateway.store import audit
 from gateway.store.tables import Instance, Output
 
 logger = logging.getLogger(__name__)
 
-REQUEST_COMMITMENT: Final = 1
-ALL_COMMITTED: Final = 1
-SOME_FAILED: Final = 2
-NO_SUCH_ACTION: Final = 0x0123
-INVALID_ARGUMENT: Final = 0x0115
-NO_SUCH_INSTANCE: Final = 0x0112
-CLASS_INSTANCE_CONFLICT: Final = 0x0119
 #: A requestor that wants the answer on a new association releases the old one within this, seconds.
 GRACE_SECONDS: Final = 1.0
 #: Pauses before further attempts to report, seconds.
 RETRY_SECONDS: Final = (5.0, 30.0, 120.0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reference:
-    """An instance that is to be committed.
-
-    Parameters
-    ----------
-    sop_class_uid, sop_instance_uid : str
-        Which.
-    """
-
-    sop_class_uid: str
-    sop_instance_uid: str
 
 
 class CommitmentScp:
@@ -73,13 +58,7 @@ class CommitmentScp:
             return NO_SUCH_ACTION, None
         request = event.action_information
         transaction = str(request.get("TransactionUID", ""))
-        references = [
-            Reference(
-                sop_class_uid=str(item.get("ReferencedSOPClassUID", "")),
-                sop_instance_uid=str(item.get("ReferencedSOPInstanceUID", "")),
-            )
-            for item in request.get("ReferencedSOPSequence", [])
-        ]
+        references = read_references(request)
         if not transaction or not references:
             return INVALID_ARGUMENT, None
         report = threading.Thread(
@@ -103,7 +82,7 @@ class CommitmentScp:
     def _report(self, association: Association, transaction: str, references: list[Reference]) -> None:
         requestor = str(association.requestor.ae_title).strip()
         failed = self.failures(references)
-        event_type, information = _report_of(transaction, references, failed)
+        event_type, information = write_report(transaction, references, failed)
         with self._archive.database.write() as session:
             audit.append(
                 session,
@@ -128,27 +107,6 @@ class CommitmentScp:
             if _send_anew(address, own_title, event_type, information):
                 return
         logger.warning("the storage commitment for '%s' could not be reported; it will ask again", requestor)
-
-
-def _report_of(transaction: str, references: list[Reference], failed: dict[str, int]) -> tuple[int, Dataset]:
-    information = Dataset()
-    information.TransactionUID = transaction
-    safe = [_item(one) for one in references if one.sop_instance_uid not in failed]
-    if safe:
-        information.ReferencedSOPSequence = safe
-    if failed:
-        unsafe = [_item(one) for one in references if one.sop_instance_uid in failed]
-        for item in unsafe:
-            item.FailureReason = failed[str(item.ReferencedSOPInstanceUID)]
-        information.FailedSOPSequence = unsafe
-    return (SOME_FAILED if failed else ALL_COMMITTED), information
-
-
-def _item(reference: Reference) -> Dataset:
-    item = Dataset()
-    item.ReferencedSOPClassUID = reference.sop_class_uid
-    item.ReferencedSOPInstanceUID = reference.sop_instance_uid
-    return item
 
 
 def _send(association: Association, event_type: int, information: Dataset) -> bool:

@@ -1,8 +1,8 @@
-"""An association we request: C-ECHO, C-STORE and C-FIND, synchronous and without Nagle.
+"""An association we request: C-ECHO, C-STORE, C-FIND and storage commitment, synchronous and without Nagle.
 
 References
 ----------
-PS3.7 sections 9.1.1, 9.1.2, 9.1.5; PS3.4 Annexes A, B, C.
+PS3.7 sections 9.1.1, 9.1.2, 9.1.5, 10.1.1, 10.1.4; PS3.4 Annexes A, B, C, J.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from pydicom.dataset import Dataset
+from pydicom.uid import UID
 from pynetdicom.dsutils import decode as decode_dataset
 from pynetdicom.dsutils import encode as encode_dataset
 
@@ -94,6 +95,22 @@ class RemoteNode:
         return f"'{self.ae_title}' at {self.host}:{self.port}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """What an N-EVENT-REPORT said.
+
+    Parameters
+    ----------
+    event_type : int
+        Event Type ID.
+    information : Dataset
+        Event Information.
+    """
+
+    event_type: int
+    information: Dataset
+
+
 class RequestedAssociation:
     """An association with a remote node; a context manager that releases it.
 
@@ -115,6 +132,7 @@ class RequestedAssociation:
     def __init__(self, remote: RemoteNode, proposals: Sequence[tuple[str, tuple[str, ...]]]) -> None:
         self._remote = remote
         self._message_id = 0
+        self._events: list[Event] = []
         self._connection = _connect(remote)
         try:
             self._wire = wire_on(self._connection, idle_seconds=remote.connect_seconds)
@@ -200,6 +218,68 @@ class RequestedAssociation:
             yield decode_dataset(BytesIO(content), is_implicit, True)
         if response.status != 0:
             raise PeerRejected(f"{self._remote.name} answered C-FIND with {meaning(response.status)}")
+
+    def act(self, *, sop_class: str, sop_instance: str, action_type: int, information: Dataset) -> int:
+        """N-ACTION; return the status.
+
+        Raises
+        ------
+        PeerRejected
+            ``NOT_OFFERED`` if the SOP class was not accepted.
+        PeerUnreachable
+            If the connection is lost or aborted.
+        """
+        contexts = self.accepted(sop_class)
+        if not contexts:
+            raise PeerRejected(f"{self._remote.name} does not offer {UID(sop_class).name}", code="NOT_OFFERED")
+        syntax, context_id = next(iter(contexts.items()))
+        command = Command(
+            field=command_set.N_ACTION_RQ,
+            message_id=self._next_id(),
+            sop_class=sop_class,
+            sop_instance=sop_instance,
+            has_dataset=True,
+            action_type=action_type,
+        )
+        self._send(context_id, command, encode_dataset(information, syntax == IMPLICIT_VR_LITTLE_ENDIAN, True) or b"")
+        while True:
+            response, content = self._receive()
+            if response.field == command_set.N_ACTION_RSP:
+                return response.status
+            # A quick peer reports before it has answered.
+            self._take_event(response, content)
+
+    def event(self, seconds: float) -> Event | None:
+        """Wait for an N-EVENT-REPORT on this association and confirm it; None if none comes in time."""
+        if self._events:
+            return self._events.pop(0)
+        self._wire.idle_seconds = seconds
+        try:
+            request, content = self._receive()
+            self._take_event(request, content)
+        except PeerUnreachable:
+            return None
+        return self._events.pop(0) if self._events else None
+
+    def _take_event(self, request: Command, content: bytes) -> None:
+        contexts = self.accepted(request.sop_class)
+        if request.field != command_set.N_EVENT_REPORT_RQ or not contexts:
+            raise PeerUnreachable(f"{self._remote.name} sent something that was not asked for")
+        syntax, context_id = next(iter(contexts.items()))
+        self._events.append(
+            Event(
+                event_type=request.event_type,
+                information=decode_dataset(BytesIO(content), syntax == IMPLICIT_VR_LITTLE_ENDIAN, True),
+            )
+        )
+        response = Command(
+            field=command_set.N_EVENT_REPORT_RSP,
+            message_id=request.message_id,
+            sop_class=request.sop_class,
+            sop_instance=request.sop_instance,
+            event_type=request.event_type,
+        )
+        self._send(context_id, response, b"")
 
     def release(self) -> None:
         """Release the association; a peer that does not answer is let go."""

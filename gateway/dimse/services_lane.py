@@ -15,9 +15,11 @@ from pynetdicom.transport import AddressInformation
 
 from gateway.dimse.archive import Archive
 from gateway.dimse.commitment_scp import CommitmentScp
+from gateway.dimse.commitment_scu import on_event_report
 from gateway.dimse.contexts import (
     SERVICE_CLASSES,
     STORAGE_CLASSES,
+    STORAGE_COMMITMENT,
     TRANSFER_SYNTAXES,
     VERIFICATION,
     choose_transfer_syntax,
@@ -116,6 +118,7 @@ class ServicesLane:
             for event, handler in HANDLERS:
                 association.bind(event, handler, [self._archive])
             association.bind(evt.EVT_N_ACTION, self._commitment.on_action)
+            association.bind(evt.EVT_N_EVENT_REPORT, on_event_report, [self._archive.commitments])
         return association
 
 
@@ -133,8 +136,9 @@ def _contexts_for(request: AssociateRequest) -> list[PresentationContext]:
         for abstract_syntax, syntaxes in chosen.items()
     ]
     for one in contexts:
-        # A C-GET requestor stores what it asked for, so it may take the other role too.
-        if one.abstract_syntax in STORAGE_CLASSES:
+        # A C-GET requestor stores what it asked for, and an archive reports as the SCP of a commitment that we asked
+        # for, so either may take the other role too.
+        if one.abstract_syntax in STORAGE_CLASSES or one.abstract_syntax == STORAGE_COMMITMENT:
             one.scu_role = one.scp_role = True
     return contexts
 

@@ -13,6 +13,10 @@ from gateway.domain.errors import GatewayError
 
 SUCCESS: Final = 0x0000
 PROCESSING_FAILURE: Final = 0x0110
+NO_SUCH_INSTANCE: Final = 0x0112
+INVALID_ARGUMENT: Final = 0x0115
+CLASS_INSTANCE_CONFLICT: Final = 0x0119
+NO_SUCH_ACTION: Final = 0x0123
 INVALID_OBJECT_INSTANCE: Final = 0x0117
 SOP_CLASS_NOT_SUPPORTED: Final = 0x0122
 OUT_OF_RESOURCES: Final = 0xA700
@@ -40,6 +44,11 @@ _MEANINGS: Final = (
     (0x0000, 0x0000, "success"),
     (0x0110, 0x0110, "processing failure"),
     (0x0111, 0x0111, "duplicate SOP instance"),
+    (0x0112, 0x0112, "no such SOP instance"),
+    (0x0115, 0x0115, "invalid argument"),
+    (0x0119, 0x0119, "SOP class and instance do not fit"),
+    (0x0131, 0x0131, "transaction UID already used"),
+    (0x0213, 0x0213, "resource limitation"),
     (0x0117, 0x0117, "invalid SOP instance"),
     (0x0122, 0x0122, "SOP class not supported"),
     (0x0124, 0x0124, "not authorised"),

@@ -1,46 +1,35 @@
 """Deliver results: the outbox rows that are due, in order, until each destination has proven that it holds them.
 
 Outputs have deterministic UIDs, so sending one again is harmless; what was sent when a crash came is sent again. An
-output counts as delivered when the destination lists it, or, where it cannot be asked, when it has accepted it. A
-destination that is away costs no attempt: its deliveries wait, however long that lasts.
+output counts as delivered when the destination lists it, has committed itself to keep it where that is configured, or,
+where it cannot be asked, has accepted it. A destination that is away costs no attempt: its deliveries wait, however
+long that lasts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
-from enum import StrEnum
+from datetime import datetime
+from types import MappingProxyType
 from typing import Final
 
-from sqlalchemy import ColumnElement, and_
+from sqlalchemy import ColumnElement, and_, or_
 from sqlmodel import Session, col, select
 
 from gateway.config import Destination
+from gateway.domain.delivery import DeliveryState, pause
 from gateway.domain.errors import IllegalTransition, NotFound, PeerRejected, PeerUnreachable
+from gateway.services.commitment import CommitmentAsker, Commitments
 from gateway.services.courier import Carried, Courier, Parcel, Receipt
-from gateway.store import audit
+from gateway.services.outbox import bury_row, deliver_row, record_delivery
 from gateway.store.blobs import BlobStore
 from gateway.store.database import Database
 from gateway.store.tables import Delivery, Output
 
 #: Most objects of one association or request.
 BATCH: Final = 50
-#: Longest pause between two attempts, seconds.
-LONGEST_PAUSE_S: Final = 600.0
-_SYSTEM: Final = "overread"
 #: Waiting rows looked at in one go; after a long outage there may be very many.
 _LOOKED_AT: Final = 20 * BATCH
-
-
-class DeliveryState(StrEnum):
-    """How far a delivery is."""
-
-    PENDING = "PENDING"
-    #: Accepted, not yet proven.
-    SENT = "SENT"
-    DELIVERED = "DELIVERED"
-    #: Given up until a person retries it.
-    DEAD = "DEAD"
 
 
 class Deliverer:
@@ -56,6 +45,8 @@ class Deliverer:
         By name of the destination.
     clock : callable
         Gives the time, with zone.
+    askers : mapping of str to CommitmentAsker
+        For destinations with ``commitment: true``, by name.
     """
 
     def __init__(
@@ -65,11 +56,15 @@ class Deliverer:
         destinations: Iterable[Destination],
         couriers: Mapping[str, Courier],
         clock: Callable[[], datetime],
+        *,
+        askers: Mapping[str, CommitmentAsker] = MappingProxyType({}),
     ) -> None:
         self._database = database
         self._blobs = blobs
         self._destinations = {destination.name: destination for destination in destinations}
         self._couriers = couriers
+        self._askers = askers
+        self._commitments = Commitments(database, self._destinations.values(), clock)
         self._clock = clock
         self._times_away = dict.fromkeys(self._destinations, 0)
 
@@ -92,17 +87,35 @@ class Deliverer:
         due = self._due(destination)
         sent = [row for row in due if row[0].state == DeliveryState.SENT]
         batch = [(delivery, self._parcel(output)) for delivery, output in sent or due]
+        if sent and settings.commitment:
+            return self._ask_commitment(settings, batch)
         parcels = [parcel for _, parcel in batch if parcel.path.is_file()]
         receipts = [_lost(parcel) for _, parcel in batch if not parcel.path.is_file()]
-        courier = self._couriers[destination]
+        courier, read_back = self._couriers[destination], settings.read_back and not settings.commitment
         try:
             if parcels:
-                receipts += courier.look_up(parcels) if sent else courier.carry(parcels, read_back=settings.read_back)
+                receipts += courier.look_up(parcels) if sent else courier.carry(parcels, read_back=read_back)
                 self._times_away[destination] = 0
         except (PeerUnreachable, PeerRejected) as error:
             self._note_away(settings, [delivery for delivery, _ in batch], error.detail)
             return 0
         return self._note_receipts(settings, [delivery for delivery, _ in batch], receipts)
+
+    def _ask_commitment(self, settings: Destination, batch: Sequence[tuple[Delivery, Parcel]]) -> int:
+        transaction, asked = self._commitments.begin(settings, [delivery for delivery, _ in batch])
+        parcels = [parcel for _, parcel in batch if parcel.sop_instance_uid in asked]
+        if not parcels:
+            return 0
+        try:
+            report = self._askers[settings.name].ask(transaction, parcels)
+            self._times_away[settings.name] = 0
+        except (PeerUnreachable, PeerRejected) as error:
+            self._commitments.not_asked(transaction)
+            self._note_away(settings, [delivery for delivery, _ in batch], error.detail)
+            return 0
+        if report is not None:
+            self._commitments.record(report, reporter=str(settings.ae_title))
+        return len(parcels)
 
     def next_due(self, destination: str) -> datetime | None:
         """Return when something is due next, None when nothing is waiting."""
@@ -128,7 +141,7 @@ class Deliverer:
             if delivery.state != DeliveryState.DEAD:
                 raise IllegalTransition(f"delivery {delivery_id} is {delivery.state}; only a DEAD one can be retried")
             delivery.state, delivery.attempts, delivery.due_at = DeliveryState.PENDING, 0, self._clock()
-            _audit(session, delivery, self._clock(), action="DELIVERY_RETRIED", actor=actor)
+            record_delivery(session, delivery, self._clock(), action="DELIVERY_RETRIED", actor=actor)
 
     def _settings(self, destination: str) -> Destination:
         try:
@@ -144,13 +157,14 @@ class Deliverer:
                 select(Delivery, Output)
                 .join(Output, col(Output.sop_instance_uid) == col(Delivery.sop_instance_uid))
                 .where(_waiting(destination))
+                .where(or_(col(Delivery.state) == DeliveryState.PENDING, col(Delivery.due_at) <= now))
                 .order_by(col(Delivery.id))
                 .limit(_LOOKED_AT)
             ).all()
         blocked: set[str] = set()
         due = []
         for delivery, output in rows:
-            if delivery.due_at > now and delivery.attempts == 0:
+            if delivery.due_at > now and delivery.attempts == 0 and delivery.state == DeliveryState.PENDING:
                 blocked.add(delivery.case_id)
             if delivery.due_at <= now and delivery.case_id not in blocked:
                 due.append((delivery, output))
@@ -169,7 +183,7 @@ class Deliverer:
     def _note_away(self, settings: Destination, deliveries: Sequence[Delivery], why: str) -> None:
         """Let everything that is due wait, without counting it against the objects."""
         self._times_away[settings.name] += 1
-        due_at = self._clock() + _pause(settings, self._times_away[settings.name])
+        due_at = self._clock() + pause(settings.retry_seconds, self._times_away[settings.name])
         with self._database.write() as session:
             for delivery in deliveries:
                 row = session.get_one(Delivery, delivery.id)
@@ -190,13 +204,15 @@ class Deliverer:
         now = self._clock()
         row.last_failure = receipt.detail
         match receipt.carried:
+            case Carried.CONFIRMED | Carried.ACCEPTED if settings.commitment:
+                row.state, row.transaction_uid, row.due_at, row.last_failure = DeliveryState.SENT, "", now, ""
+                return
             case Carried.CONFIRMED | Carried.ACCEPTED:
-                row.state, row.delivered_at, row.last_failure = DeliveryState.DELIVERED, now, ""
                 proof = "listed" if receipt.carried is Carried.CONFIRMED else "accepted"
-                _audit(session, row, now, action="DELIVERED", proof=proof)
+                deliver_row(session, row, now, proof=proof)
                 return
             case Carried.UNSENT:
-                row.due_at = now + _pause(settings, 1)
+                row.due_at = now + pause(settings.retry_seconds, 1)
                 return
             case Carried.MISSING:
                 # Some archives index late, so it is asked once more before it is sent again.
@@ -204,10 +220,9 @@ class Deliverer:
             case Carried.REFUSED:
                 row.state = DeliveryState.PENDING
         row.attempts += 1
-        row.due_at = now + _pause(settings, row.attempts)
+        row.due_at = now + pause(settings.retry_seconds, row.attempts)
         if row.attempts >= settings.maximum_attempts:
-            row.state = DeliveryState.DEAD
-            _audit(session, row, now, action="DELIVERY_DEAD")
+            bury_row(session, row, now)
 
 
 def _waiting(destination: str) -> ColumnElement[bool]:
@@ -220,26 +235,4 @@ def _lost(parcel: Parcel) -> Receipt:
         sop_instance_uid=parcel.sop_instance_uid,
         carried=Carried.REFUSED,
         detail="the file of this output is not in the data folder any more: restore it from the backup",
-    )
-
-
-def _pause(settings: Destination, times: int) -> timedelta:
-    doubled = settings.retry_seconds * 2.0 ** min(times - 1, 30)
-    return timedelta(seconds=min(doubled, LONGEST_PAUSE_S))
-
-
-def _audit(
-    session: Session, row: Delivery, at: datetime, *, action: str, proof: str = "", actor: str = _SYSTEM
-) -> None:
-    detail: dict[str, str | int] = {"destination": row.destination, "attempts": row.attempts}
-    if proof:
-        detail["proof"] = proof
-    audit.append(
-        session,
-        at=at,
-        actor=actor,
-        action=action,
-        case_id=row.case_id,
-        subject=row.sop_instance_uid,
-        detail=detail,
     )

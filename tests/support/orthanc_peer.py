@@ -91,6 +91,12 @@ class OrthancPeer:
         answer.raise_for_status()
         return str(answer.json()["ID"])
 
+    def forget(self, sop_instance_uid: str) -> None:
+        """Delete an instance, as an archive does that loses what it acknowledged."""
+        found = requests.post(f"{self.url}/tools/lookup", data=sop_instance_uid, timeout=30).json()
+        [known] = [one["ID"] for one in found if one["Type"] == "Instance"]
+        requests.delete(f"{self.url}/instances/{known}", timeout=30).raise_for_status()
+
     def instances(self) -> list[str]:
         """Return the SOP Instance UIDs it holds."""
         found = requests.post(

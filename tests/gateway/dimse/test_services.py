@@ -17,7 +17,7 @@ from pynetdicom.association import Association
 from gateway.config import Config, NodeConfig, Peer
 from gateway.dimse import commitment_scp
 from gateway.dimse.archive import archive_of
-from gateway.dimse.commitment_scp import ALL_COMMITTED, SOME_FAILED
+from gateway.dimse.commitment_report import ALL_COMMITTED, SOME_FAILED, Reference
 from gateway.dimse.contexts import COMMITMENT_INSTANCE, STORAGE_COMMITMENT
 from gateway.dimse.find_count import FindCount
 from gateway.dimse.node import DicomNode
@@ -351,7 +351,7 @@ def test_what_is_safe_is_committed_and_what_is_not_is_named(
 def test_a_file_that_was_lost_is_not_committed(outbox: Outbox) -> None:
     archive = archive_of(Config(), outbox.database, outbox.blobs, outbox.clock)
     scp = commitment_scp.CommitmentScp(archive)
-    reference = commitment_scp.Reference(sop_class_uid=MR, sop_instance_uid=uid("a", "series", 0))
+    reference = Reference(sop_class_uid=MR, sop_instance_uid=uid("a", "series", 0))
     assert scp.failures([reference]) == {}
     with outbox.database.read() as session:
         outbox.blobs.path(session.get_one(Instance, uid("a", "series", 0)).sha256).unlink()

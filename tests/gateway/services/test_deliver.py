@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from gateway.config import Destination
+from gateway.domain.delivery import LONGEST_PAUSE_S
 from gateway.domain.errors import IllegalTransition, NotFound, PeerRejected, PeerUnreachable
 from gateway.services.courier import Carried
-from gateway.services.deliver import BATCH, LONGEST_PAUSE_S, Deliverer
+from gateway.services.deliver import BATCH, Deliverer
 from gateway.store.tables import AuditEvent
 from tests.support.outbox import FakeCourier, Outbox
 
