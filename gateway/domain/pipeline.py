@@ -40,6 +40,8 @@ class OutputKind(StrEnum):
 #: Kinds that go to a destination only where it names them: a rejection makes an archive hide images, and maps and a QC
 #: network's own masks must not turn up among results where nobody asked for them.
 ASKED_FOR_KINDS = frozenset({OutputKind.KOS, OutputKind.PROBABILITY_SEG, OutputKind.PSEUDO_TRUTH_SEG})
+#: Parameter of a segmentation stage: keep its probability maps, for PROBABILITY_SEG.
+PROBABILITIES = "probabilities"
 #: Kinds that hold masks or maps.
 SEGMENTATION_KINDS = frozenset({OutputKind.SEG, OutputKind.PROBABILITY_SEG, OutputKind.PSEUDO_TRUTH_SEG})
 

@@ -17,6 +17,9 @@ from gateway.domain.pipeline import ASKED_FOR_KINDS, OutputKind, Pipeline
 from gateway.services.environment import Environment
 from gateway.store.tables import Case, Delivery, IterationOutput, Output
 
+#: Kinds that are made as bit planes and as label map where destinations differ.
+_IN_TWO_FORMS = frozenset({OutputKind.SEG, OutputKind.PSEUDO_TRUTH_SEG})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
@@ -110,7 +113,7 @@ def _is_wanted(destination: Destination, draft: Draft) -> bool:
 
 def _is_preferred(destination: Destination, draft: Draft) -> bool:
     is_label_map = draft.sop_class_uid == LABEL_MAP_SEGMENTATION_STORAGE
-    return draft.kind is not OutputKind.SEG or is_label_map == (destination.seg == "LABELMAP")
+    return draft.kind not in _IN_TWO_FORMS or is_label_map == (destination.seg == "LABELMAP")
 
 
 def record_outputs(

@@ -25,6 +25,8 @@ OUTPUT_MODALITY: Mapping[str, str] = {
     OutputKind.SUMMARY_SC: "OT",
     OutputKind.SUMMARY_PDF: "DOC",
     OutputKind.KOS: "KO",
+    OutputKind.PROBABILITY_SEG: "SEG",
+    OutputKind.PSEUDO_TRUTH_SEG: "SEG",
 }
 #: Studies looked at per step of a query that reaches below the study level.
 _STEP = 100

@@ -13,7 +13,7 @@ from dicom_sr.verdict import Criterion, Finding, decide
 from gateway.domain.keys import digest_of
 from gateway.domain.pipeline import Pipeline, Stage, StageKind
 from gateway.domain.stage_run import SATISFIED
-from gateway.store.artifacts import decode_findings, decode_segmentation
+from gateway.store.artifacts import Maps, decode_findings, decode_probabilities, decode_segmentation
 from gateway.store.blobs import BlobStore
 from gateway.store.tables import Artifact, Case, FindingRow, Iteration, IterationOutput, StageRun
 
@@ -21,6 +21,9 @@ SEGMENTATION = "segmentation"
 FINDINGS = "findings"
 PSEUDO_GROUND_TRUTH = "pseudo_ground_truth"
 WORST_SLICES = "worst_slices"
+PROBABILITIES = "probabilities"
+#: What no other stage works on, so that it cannot make one run again.
+_SHOWN_ONLY = frozenset({PROBABILITIES})
 
 
 def current_iteration(session: Session, case: Case) -> Iteration:
@@ -54,8 +57,8 @@ def artifacts_of(session: Session, run: StageRun) -> dict[str, Artifact]:
 
 
 def output_digest(artifacts: Mapping[str, Artifact]) -> str:
-    """Return the canonical digest of everything a stage run put out."""
-    return digest_of({role: artifact.digest for role, artifact in artifacts.items()})
+    """Return the canonical digest of everything a stage run put out for other stages."""
+    return digest_of({role: artifact.digest for role, artifact in artifacts.items() if role not in _SHOWN_ONLY})
 
 
 def inputs_of(session: Session, stage: Stage, pipeline: Pipeline, iteration: Iteration) -> dict[str, str]:
@@ -84,6 +87,12 @@ def load_worst_slices(session: Session, blobs: BlobStore, run: StageRun) -> dict
     if artifact is None:
         return {}
     return {label: tuple(slices) for label, slices in json.loads(blobs.read(artifact.sha256)).items()}
+
+
+def load_probabilities(session: Session, blobs: BlobStore, run: StageRun) -> Maps:
+    """Return probability maps by segment label; empty where the stage kept none."""
+    artifact = artifacts_of(session, run).get(PROBABILITIES)
+    return decode_probabilities(blobs.read(artifact.sha256)) if artifact else {}
 
 
 def load_findings(session: Session, blobs: BlobStore, run: StageRun) -> tuple[Finding, ...]:

@@ -15,6 +15,7 @@ from gateway.services.draft import Draft, record_outputs
 from gateway.services.environment import Environment
 from gateway.services.report_context import gather, verdict_json
 from gateway.services.report_documents import document_outputs
+from gateway.services.report_evidence import evidence_outputs
 from gateway.services.report_seg import seg_outputs
 from gateway.services.report_selection import image_selection, withdrawals
 from gateway.store import audit
@@ -93,7 +94,8 @@ def make_report(
     headline = headline_of(verdict, iteration)
     segs = tuple(seg_outputs(env, context, series, headline))
     documents = tuple(document_outputs(env, context, series, volume, segs, headline))
-    made = (*segs, *documents, *image_selection(env, context, series, headline))
+    evidence = evidence_outputs(env, context, series, headline)
+    made = (*segs, *documents, *evidence, *image_selection(env, context, series, headline))
     carried = tuple(item for item in made if isinstance(item, Output))
     kept = {output.sop_instance_uid for output in carried}
     overtaken = [output for output in context.prior_outputs if output.sop_instance_uid not in kept]

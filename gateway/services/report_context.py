@@ -15,6 +15,7 @@ from gateway.domain.pipeline import OutputKind, Pipeline, Stage, StageKind
 from gateway.domain.stage_run import SATISFIED, StageRunState
 from gateway.services import ledger
 from gateway.services.environment import Environment
+from gateway.store.artifacts import Maps
 from gateway.store.tables import Case, Edit, Instance, Iteration, IterationOutput, Output, StageRun
 
 
@@ -26,6 +27,7 @@ class StageReport:
     run: StageRun
     segmentation: Segmentation | None
     pseudo_ground_truth: Segmentation | None
+    probabilities: Maps
     worst_slices: Mapping[str, tuple[int, ...]]
     findings: tuple[Finding, ...]
     criteria: tuple[Criterion, ...]
@@ -171,6 +173,7 @@ def _stage_report(session: Session, env: Environment, stage: Stage, run: StageRu
         run=run,
         segmentation=ledger.load_segmentation(session, env.blobs, run),
         pseudo_ground_truth=ledger.load_segmentation(session, env.blobs, run, role=ledger.PSEUDO_GROUND_TRUTH),
+        probabilities=ledger.load_probabilities(session, env.blobs, run),
         worst_slices=ledger.load_worst_slices(session, env.blobs, run),
         findings=ledger.load_findings(session, env.blobs, run),
         criteria=env.catalogue.criteria(stage),

@@ -34,8 +34,8 @@ def seg_outputs(
         if not report.stage.editable or report.segmentation is None:
             continue
         digest = report.segmentation.digest()
-        for kind in _kinds(env, context, report.segmentation):
-            carried = _carried(context, report, kind, digest)
+        for kind in seg_kinds(env, context, report.segmentation):
+            carried = carried_seg(context, OutputKind.SEG, report.stage.name, kind, digest)
             yield carried or _new_seg(env, context, series, report, kind, place, headline)
 
 
@@ -75,7 +75,8 @@ def credits_for(context: ReportContext, reports: tuple[StageReport, ...]) -> tup
     return tuple(found)
 
 
-def _kinds(env: Environment, context: ReportContext, segmentation: Segmentation) -> tuple[SegKind, ...]:
+def seg_kinds(env: Environment, context: ReportContext, segmentation: Segmentation) -> tuple[SegKind, ...]:
+    """Return the forms of SEG that the destinations of a pipeline read best and that can hold these masks."""
     asked = {SegKind(d.seg) for d in destinations_of(env, context.pipeline)} or {SegKind.BINARY}
     if segmentation.overlaps:
         # A label map cannot hold overlapping segments; a viewer that prefers label maps gets what is right instead.
@@ -83,8 +84,11 @@ def _kinds(env: Environment, context: ReportContext, segmentation: Segmentation)
     return tuple(sorted(asked))
 
 
-def _carried(context: ReportContext, report: StageReport, kind: SegKind, digest: str) -> Output | None:
-    for output in context.prior(OutputKind.SEG, report.stage.name):
+def carried_seg(
+    context: ReportContext, output_kind: OutputKind, stage: str, kind: SegKind, digest: str
+) -> Output | None:
+    """Return the earlier object of this kind and form that shows the same content, or None."""
+    for output in context.prior(output_kind, stage):
         same_kind = (output.sop_class_uid == LABEL_MAP_SEGMENTATION_STORAGE) == (kind is SegKind.LABELMAP)
         if same_kind and output.content_digest == digest and output.generation == context.iteration.generation:
             return output

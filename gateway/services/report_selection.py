@@ -20,10 +20,10 @@ from dicom_sr.source import SourceSeries
 from dicom_sr.uids import derive_uid
 from dicom_sr.verdict import Outcome, Verdict
 from gateway.config import Destination
+from gateway.domain.delivery import DeliveryState
 from gateway.domain.keys import digest_of
 from gateway.domain.pipeline import SEGMENTATION_KINDS, OutputKind, StageKind
 from gateway.domain.qc_status import QcStatus
-from gateway.services.deliver import DeliveryState
 from gateway.services.draft import Draft, destinations_of, keep_draft
 from gateway.services.environment import Environment
 from gateway.services.report_context import ReportContext
@@ -189,7 +189,13 @@ def _withdrawal(
 
 def _draft(env: Environment, context: ReportContext, series: SourceSeries, occasion: _Occasion) -> Draft:
     case, iteration = context.case, context.iteration
-    identity: tuple[str | int, ...] = (OutputKind.KOS, case.id, iteration.generation, iteration.number, *occasion.purpose)
+    identity: tuple[str | int, ...] = (
+        OutputKind.KOS,
+        case.id,
+        iteration.generation,
+        iteration.number,
+        *occasion.purpose,
+    )
     selection = KeyObjectSelection(
         sop_instance_uid=derive_uid(*identity),
         series_instance_uid=derive_uid("series", *identity),

@@ -24,7 +24,7 @@ from gateway.services.load_series import load_series
 from gateway.services.report import make_report
 from gateway.services.sign_off import make_sign_off
 from gateway.services.stage_work import WORK, StageInputs, StageOutputs, WarmModels, Work
-from gateway.store.artifacts import encode_findings, encode_segmentation
+from gateway.store.artifacts import encode_findings, encode_probabilities, encode_segmentation, probabilities_digest
 from gateway.store.tables import Case, Iteration, StageRun
 from models.errors import ModelError
 
@@ -166,6 +166,9 @@ def _encoded(outputs: StageOutputs) -> Iterator[tuple[str, bytes, str]]:
     ):
         if segmentation is not None:
             yield role, encode_segmentation(segmentation), segmentation.digest()
+    if outputs.probabilities:
+        maps = outputs.probabilities
+        yield ledger.PROBABILITIES, encode_probabilities(maps), probabilities_digest(maps)
     if outputs.findings:
         content = encode_findings(outputs.findings)
         yield ledger.FINDINGS, content, digest_of(json.loads(content))

@@ -13,12 +13,13 @@ from dicom_sr.segmentation import Mask, Segment, Segmentation
 from dicom_sr.verdict import Finding
 from dicom_sr.volume import Volume
 from gateway.domain.errors import StageFailed
-from gateway.domain.pipeline import Stage, StageKind
+from gateway.domain.pipeline import PROBABILITIES, Stage, StageKind
+from gateway.store.artifacts import Maps
 from models.image_qc.assess import assess_image
 from models.measure import measure
 from models.registry import ModelCard
 from models.segmentation.command import CommandSegmenter
-from models.segmentation.segmenter import Segmenter, load_segmenter
+from models.segmentation.segmenter import SegmentationResult, Segmenter, load_segmenter
 from models.segmentation_qc.assess import SegmentationQc, load_segmentation_qc
 
 #: Finding code of the agreement between the members of an ensemble.
@@ -71,6 +72,7 @@ class StageOutputs:
     findings: tuple[Finding, ...] = ()
     pseudo_ground_truth: Segmentation | None = None
     worst_slices: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    probabilities: Maps = field(default_factory=dict)
     model: Mapping[str, str] = field(default_factory=dict)
     model_seconds: float = 0.0
 
@@ -135,7 +137,12 @@ def segment(inputs: StageInputs, card: ModelCard | None, models: WarmModels) -> 
         for number, value in sorted(result.agreement.items())
         if number in named
     )
-    return StageOutputs(segmentation=segmentation, findings=findings, model_seconds=seconds)
+    return StageOutputs(
+        segmentation=segmentation,
+        findings=findings,
+        probabilities=_asked_maps(inputs.stage, result),
+        model_seconds=seconds,
+    )
 
 
 def measure_segments(inputs: StageInputs, card: ModelCard | None, models: WarmModels) -> StageOutputs:  # noqa: ARG001
@@ -184,6 +191,13 @@ def _settled(finding: Finding) -> Finding:
         None if number is None else float(f"{number:.9g}") for number in (finding.value, finding.low, finding.high)
     )
     return replace(finding, value=value, low=low, high=high)
+
+
+def _asked_maps(stage: Stage, result: SegmentationResult) -> Maps:
+    """Return the probability map of each segment where the stage is to keep them and the model gives them."""
+    if not stage.parameters.get(PROBABILITIES) or result.probabilities is None:
+        return {}
+    return {s.label: result.probabilities[s.number] for s in stage.segments if s.number in result.probabilities}
 
 
 def _union(segmentations: Mapping[str, Segmentation]) -> Mask | None:

@@ -1,13 +1,16 @@
-"""Stage outputs as bytes: one deterministic encoding each for segmentations and findings."""
+"""Stage outputs as bytes: one deterministic encoding each for segmentations, probability maps and findings."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from dicom_sr.codes import Code
 from dicom_sr.segmentation import Segment, Segmentation
@@ -17,6 +20,11 @@ from gateway.domain.errors import StorageUnavailable
 from gateway.domain.keys import canonical_json
 
 _MAGIC = b"OVERREAD-SEGMENTATION-1\n"
+_MAPS_MAGIC = b"OVERREAD-PROBABILITIES-1\n"
+#: Steps of a stored probability: those of a FRACTIONAL segmentation object.
+_STEPS = 255
+
+Maps = Mapping[str, npt.NDArray[np.float32]]
 
 
 def encode_segmentation(segmentation: Segmentation) -> bytes:
@@ -28,9 +36,7 @@ def encode_segmentation(segmentation: Segmentation) -> bytes:
         "segments": [asdict(segment) for segment in segmentation.segments],
         "layer_of": list(segmentation.layer_of),
     }
-    text = canonical_json(header)
-    pixels = zlib.compress(np.ascontiguousarray(segmentation.layers, dtype="<u2").tobytes(), 1)
-    return _MAGIC + len(text).to_bytes(4, "little") + text + pixels
+    return _joined(_MAGIC, header, np.ascontiguousarray(segmentation.layers, dtype="<u2").tobytes())
 
 
 def decode_segmentation(content: bytes) -> Segmentation:
@@ -41,13 +47,9 @@ def decode_segmentation(content: bytes) -> Segmentation:
     StorageUnavailable
         If the bytes are something else: the store is damaged.
     """
-    if not content.startswith(_MAGIC):
-        raise StorageUnavailable("a stored segmentation is damaged: run `overread check --store`")
-    start = len(_MAGIC) + 4
-    end = start + int.from_bytes(content[len(_MAGIC) : start], "little")
-    header = json.loads(content[start:end])
+    header, pixels = _split(content, _MAGIC)
     shape = tuple(header["shape"])
-    layers = np.frombuffer(zlib.decompress(content[end:]), dtype="<u2").reshape(shape)
+    layers = np.frombuffer(pixels, dtype="<u2").reshape(shape)
     affine = np.array([float.fromhex(value) for value in header["affine"]]).reshape(4, 4)
     return Segmentation(
         grid=Grid(shape=shape[1:], affine=affine, frame_of_reference_uid=header["frame_of_reference_uid"]),
@@ -55,6 +57,55 @@ def decode_segmentation(content: bytes) -> Segmentation:
         layers=layers.astype(np.uint16),
         layer_of=tuple(header["layer_of"]),
     )
+
+
+def encode_probabilities(maps: Maps) -> bytes:
+    """Encode probability maps, (z, y, x), 0..1, by segment label, in steps of 1/255; values outside are cut.
+
+    Parameters
+    ----------
+    maps : mapping of str to numpy.ndarray
+        At least one, all of one shape.
+    """
+    shape = next(iter(maps.values())).shape
+    return _joined(_MAPS_MAGIC, {"shape": list(shape), "labels": list(maps)}, _in_steps(maps))
+
+
+def probabilities_digest(maps: Maps) -> str:
+    """SHA-256 (hex) of labels and maps as they are stored."""
+    return hashlib.sha256("\0".join(maps).encode() + b"\0" + _in_steps(maps)).hexdigest()
+
+
+def decode_probabilities(content: bytes) -> dict[str, npt.NDArray[np.float32]]:
+    """Decode what `encode_probabilities` wrote.
+
+    Raises
+    ------
+    StorageUnavailable
+        If the bytes are something else: the store is damaged.
+    """
+    header, pixels = _split(content, _MAPS_MAGIC)
+    stored = np.frombuffer(pixels, np.uint8).reshape((len(header["labels"]), *header["shape"]))
+    return {label: one / np.float32(_STEPS) for label, one in zip(header["labels"], stored, strict=True)}
+
+
+def _in_steps(maps: Maps) -> bytes:
+    stored = (np.rint(np.clip(one, 0, 1) * np.float32(_STEPS)).astype(np.uint8) for one in maps.values())
+    return b"".join(one.tobytes() for one in stored)
+
+
+def _joined(magic: bytes, header: Mapping[str, object], pixels: bytes) -> bytes:
+    text = canonical_json(header)
+    return magic + len(text).to_bytes(4, "little") + text + zlib.compress(pixels, 1)
+
+
+def _split(content: bytes, magic: bytes) -> tuple[dict[str, Any], bytes]:
+    if not content.startswith(magic):
+        raise StorageUnavailable("a stored segmentation is damaged: run `overread check --store`")
+    start = len(magic) + 4
+    end = start + int.from_bytes(content[len(magic) : start], "little")
+    header: dict[str, Any] = json.loads(content[start:end])
+    return header, zlib.decompress(content[end:])
 
 
 def encode_findings(findings: Iterable[Finding]) -> bytes:

@@ -27,11 +27,14 @@ class SegmentationResult:
         Mean pairwise Dice of the ensemble's members per label value; empty for a single network.
     masks : mapping of int to numpy.ndarray, (z, y, x), bool, or None
         One mask per label value where labels overlap; then they count and `labels` does not.
+    probabilities : mapping of int to numpy.ndarray, (z, y, x), float32, or None
+        Probability 0..1 of each label value on the same grid; None where the model gives none.
     """
 
     labels: npt.NDArray[np.uint16]
     agreement: Mapping[int, float]
     masks: Mapping[int, Mask] | None = None
+    probabilities: Mapping[int, npt.NDArray[np.float32]] | None = None
 
 
 class Segmenter(Protocol):

@@ -67,7 +67,9 @@ class UNetSegmenter:
         members = [self._decide(p, region) for p in probabilities]
         mean = np.stack(probabilities).mean(axis=0, dtype=np.float32)
         labels = self._decide(mean, region)
-        return SegmentationResult(labels=labels, agreement=self._agreement(members))
+        return SegmentationResult(
+            labels=labels, agreement=self._agreement(members), probabilities=self._maps(mean, region)
+        )
 
     def _member_probabilities(self, prepared: Prepared, region: Mask | None) -> list[npt.NDArray[np.float32]]:
         """Class probabilities of every member on the source grid, (class, z, y, x)."""
@@ -94,6 +96,14 @@ class UNetSegmenter:
             chosen = np.where(region, chosen + np.uint16(1), np.uint16(0))
         labels: Labels = chosen
         return labels
+
+    def _maps(self, probabilities: npt.NDArray[np.float32], region: Mask | None) -> dict[int, npt.NDArray[np.float32]]:
+        """Return the probability of each label value; outside the region it is 0, as no label is given there."""
+        first = 0 if self.card.needs_region else 1
+        maps = {value: probabilities[first + value - 1] for value in range(1, len(self.card.labels) + 1)}
+        if not self.card.needs_region or region is None:
+            return maps
+        return {value: np.where(region, one, np.float32(0)) for value, one in maps.items()}
 
     def _agreement(self, members: list[Labels]) -> dict[int, float]:
         pairs = list(combinations(members, 2))

@@ -41,6 +41,8 @@ OUTPUT_WORDS: Mapping[str, str] = {
     "SUMMARY_SC": "Summary picture",
     "SUMMARY_PDF": "Summary PDF",
     "KOS": "Key object selection",
+    "PROBABILITY_SEG": "Probability maps",
+    "PSEUDO_TRUTH_SEG": "QC's own segmentation, no result",
 }
 CAUSE_WORDS: Mapping[str, str] = {
     "AUTOMATIC": "automatic run",

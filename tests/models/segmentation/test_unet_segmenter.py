@@ -48,6 +48,14 @@ def test_the_structure_of_a_drawn_crop_is_found(answer: SegmentationResult) -> N
     assert answer.labels.dtype == np.uint16
 
 
+def test_the_label_is_given_where_its_probability_is_greatest(answer: SegmentationResult) -> None:
+    assert answer.probabilities is not None
+    (whole,) = answer.probabilities.values()
+    np.testing.assert_array_equal(whole > 0.5, answer.labels == 1)
+    assert whole.min() >= 0
+    assert whole.max() <= 1 + 1e-6
+
+
 def test_a_freshly_loaded_model_gives_the_same_bytes(answer: SegmentationResult) -> None:
     fresh = load_segmenter(find_model("hippocampus"), device="cpu")
     again = fresh.segment(VOLUME)
@@ -93,8 +101,11 @@ def test_small_windows_give_nearly_what_the_whole_image_gives(answer: Segmentati
 def test_every_voxel_of_the_region_gets_a_part_and_none_outside(parts: UNetSegmenter) -> None:
     region = LABELS > 0
     region[2:4, 2:4, 2:4] = True
-    labels = parts.segment(VOLUME, region=region).labels
+    result = parts.segment(VOLUME, region=region)
+    labels = result.labels
     np.testing.assert_array_equal(labels > 0, region)
+    assert result.probabilities is not None
+    np.testing.assert_allclose(sum(result.probabilities.values()), region.astype(np.float32), atol=1e-5)
     assert min(dice(labels == value, value == LABELS) for value in (1, 2)) > 0.8
 
 
