@@ -57,9 +57,9 @@ def edit_seg(delivered: Path, images: list[Path], *, seed: int, first_slice: int
     assert source.grid is not None
     segments = tuple(
         Segment(number=number, label=declared.label, category=_TISSUE, property_type=_TISSUE)
-        for number, declared in enumerate((s for s in header.segments if s.number), 1)
+        for number, declared in enumerate(header.foreground, 1)
     )
-    masks = {number: content.mask(declared.number) for number, declared in enumerate(header.segments, 1)}
+    masks = {number: content.mask(declared.number) for number, declared in enumerate(header.foreground, 1)}
     labels = np.zeros(source.grid.shape, np.uint16)
     for number, mask in masks.items():
         labels[mask] = number
