@@ -1,4 +1,4 @@
-"""What a received instance is to us: an image, an edited SEG, our own output coming back, or something else."""
+"""What a received instance is to us: an image, an edit, our own output coming back, or something else."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from enum import StrEnum
 SEGMENTATION_STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
 LABEL_MAP_SEGMENTATION_STORAGE = "1.2.840.10008.5.1.4.1.1.66.7"
 SEGMENTATION_CLASSES = frozenset({SEGMENTATION_STORAGE, LABEL_MAP_SEGMENTATION_STORAGE})
+RT_STRUCTURE_SET_STORAGE = "1.2.840.10008.5.1.4.1.1.481.3"
 
 
 class InstanceKind(StrEnum):
@@ -14,8 +15,13 @@ class InstanceKind(StrEnum):
 
     IMAGE = "IMAGE"
     EDITED_SEG = "EDITED_SEG"
+    EDITED_CONTOURS = "EDITED_CONTOURS"
     OWN_OUTPUT = "OWN_OUTPUT"
     OTHER = "OTHER"
+
+
+#: Kinds that are matched against what was delivered.
+EDIT_KINDS = (InstanceKind.EDITED_SEG, InstanceKind.EDITED_CONTOURS)
 
 
 def classify(*, sop_class_uid: str, has_pixels: bool, is_own: bool) -> InstanceKind:
@@ -34,4 +40,6 @@ def classify(*, sop_class_uid: str, has_pixels: bool, is_own: bool) -> InstanceK
         return InstanceKind.OWN_OUTPUT
     if sop_class_uid in SEGMENTATION_CLASSES:
         return InstanceKind.EDITED_SEG
+    if sop_class_uid == RT_STRUCTURE_SET_STORAGE:
+        return InstanceKind.EDITED_CONTOURS
     return InstanceKind.IMAGE if has_pixels else InstanceKind.OTHER

@@ -1,4 +1,4 @@
-"""Take an edited SEG: match it, then accept it as the next iteration, hold it with reasons, or note it as unchanged.
+"""Take an edit: match it, then accept it as the next iteration, hold it with reasons, or note it as unchanged.
 
 Nothing received is dropped: whatever is not accepted is a hold that a person can look at, release or discard.
 """
@@ -13,22 +13,21 @@ from enum import StrEnum
 import structlog
 from sqlmodel import Session, col, select
 
+from dicom_sr.candidate import Candidate
 from dicom_sr.diff import SegmentDiff
-from dicom_sr.errors import DicomObjectError
 from dicom_sr.hold import HoldDetail, HoldReason
-from dicom_sr.match import Candidate, Ignore, Match, Unchanged, match
 from dicom_sr.match import Hold as MatchHold
-from dicom_sr.match import Outcome as MatchOutcome
-from dicom_sr.seg_header import SegHeader, read_seg_header
-from dicom_sr.seg_open import open_seg
-from dicom_sr.seg_read import read_seg
+from dicom_sr.match import Ignore, Match, Unchanged
 from gateway.domain.case import EDITABLE, CaseEvent, CaseState, next_state
-from gateway.domain.instance import InstanceKind
+from gateway.domain.instance import EDIT_KINDS
 from gateway.domain.pipeline import EditDoor, Pipeline, RerunPolicy
 from gateway.domain.plan import rerun
 from gateway.domain.qc_status import QcStatus
 from gateway.services import ledger
-from gateway.services.edit_candidates import candidates_for
+from gateway.services.edit_holds import close_hold, hold_edit, open_hold_of
+from gateway.services.edit_matching import Matched, match_edit, match_file, match_set
+from gateway.services.edit_object import EditObject, object_of_hold, object_of_instance
+from gateway.services.edit_sets import waiting_parts
 from gateway.services.environment import Environment
 from gateway.services.open_iteration import Opening, edits_in_force, open_iteration
 from gateway.store import audit
@@ -39,7 +38,7 @@ log = structlog.get_logger(__name__)
 
 
 class EditOutcome(StrEnum):
-    """What became of a received SEG."""
+    """What became of a received object."""
 
     ACCEPTED = "ACCEPTED"
     HELD = "HELD"
@@ -56,22 +55,25 @@ class Release:
     stage: str
     actor: str
 
+    @property
+    def target(self) -> tuple[str, str]:
+        """Case and stage."""
+        return self.case_id, self.stage
+
 
 def pending_edits(env: Environment) -> tuple[str, ...]:
-    """Return the SOP Instance UIDs of received SEGs that nobody has looked at yet, oldest first."""
+    """Return the SOP Instance UIDs of received edits that nobody has looked at yet, oldest first."""
     with env.database.read() as session:
         rows = session.exec(
             select(Instance.sop_instance_uid)
-            .where(Instance.kind == InstanceKind.EDITED_SEG, Instance.handled == False)  # noqa: E712 - SQL
+            .where(col(Instance.kind).in_(EDIT_KINDS), Instance.handled == False)  # noqa: E712 - SQL
             .order_by(col(Instance.received_at), col(Instance.sop_instance_uid))
         )
         return tuple(rows.all())
 
 
-def handle_edit(
-    env: Environment, sop_instance_uid: str, *, sha256: str = "", release: Release | None = None
-) -> EditOutcome:
-    """Match one received SEG and do what follows from it, in one transaction.
+def handle_edit(env: Environment, sop_instance_uid: str) -> EditOutcome:
+    """Match one received instance and do what follows from it, in one transaction.
 
     Parameters
     ----------
@@ -79,141 +81,210 @@ def handle_edit(
         The gateway.
     sop_instance_uid : str
         The received instance.
-    sha256 : str
-        Blob to read when it is not the instance's first version (a hold for other bytes under the same UID).
-    release : Release or None
-        A person's order, which overrules what the object cannot say but never identity or geometry.
     """
     with env.database.read() as session:
         instance = session.get(Instance, sop_instance_uid)
         assert instance is not None
-        candidates = candidates_for(session, env, instance.study_instance_uid)
-    header, outcome = _match(env, instance, sha256 or instance.sha256, candidates, release)
+        edit = object_of_instance(instance)
+    return _settle(env, edit, match_edit(env, edit))
+
+
+def handle_file(env: Environment, edit: EditObject, content: bytes) -> EditOutcome:
+    """Match a label map that was handed in as a file, and do what follows; `edit.sha256` is that of `content`.
+
+    Raises
+    ------
+    DicomObjectError
+        If the file itself cannot be taken; then nothing of it is kept.
+    """
+    matched = match_file(env, edit, content)
+    env.blobs.put(content)
+    return _settle(env, edit, matched)
+
+
+def release_hold(env: Environment, release: Release) -> EditOutcome:
+    """Take a held object by a person's order, which overrules what it cannot say but never identity or geometry."""
+    edit = _held_object(env, release.hold_id)
+    return _settle(env, edit, match_edit(env, edit, forced=release.target), release=release)
+
+
+def reconsider(env: Environment, hold_id: int) -> EditOutcome:
+    """Look at a held part of a set again, after another part was taken away."""
+    edit = _held_object(env, hold_id)
+    return _settle(env, edit, match_edit(env, edit))
+
+
+def _held_object(env: Environment, hold_id: int) -> EditObject:
+    with env.database.read() as session:
+        hold = session.get(Hold, hold_id)
+        assert hold is not None
+        return object_of_hold(hold, session.get(Instance, hold.sop_instance_uid))
+
+
+def _settle(env: Environment, edit: EditObject, matched: Matched, *, release: Release | None = None) -> EditOutcome:
+    """Do what follows from a match, with the other parts of its set where there are any."""
+    parts: tuple[tuple[Hold, EditObject], ...] = ()
+    with env.database.read() as session:
+        known = open_hold_of(session, edit)
+        key = matched.set_key or (known.set_key if known else "")
+        if key:
+            parts = waiting_parts(session, edit, key, at=known.held_at if known else env.clock())
+    if parts:
+        whole = match_set(env, [*(part for _, part in parts), edit], forced=release.target if release else None)
+        matched = Matched(outcome=whole.outcome, editor=whole.editor or matched.editor, set_key=key)
     with env.database.write() as session:
-        received = session.get(Instance, sop_instance_uid)
-        assert received is not None
-        received.handled = True
-        session.add(received)
-        if isinstance(outcome, Match) and header is not None:
-            return _accept(session, env, received, header, outcome, release)
+        received = session.get(Instance, edit.sop_instance_uid)
+        if received is not None:
+            received.handled = True
+            session.add(received)
+        return _Settling(session, env, edit, [hold.id or 0 for hold, _ in parts], release).conclude(matched)
+
+
+class _Settling:
+    """One object, with the holds of the other parts of its set, in one write transaction."""
+
+    def __init__(
+        self, session: Session, env: Environment, edit: EditObject, parts: Sequence[int], release: Release | None
+    ) -> None:
+        self._session = session
+        self._env = env
+        self._edit = edit
+        self._release = release
+        held = [session.get(Hold, hold_id) for hold_id in parts]
+        self._parts = [hold for hold in held if hold is not None and hold.state == "OPEN"]
+        self._is_overtaken = len(self._parts) < len(parts)
+
+    def conclude(self, matched: Matched) -> EditOutcome:
+        """Record what matching came to."""
+        outcome = matched.outcome
+        if self._is_overtaken:
+            return self._hold(matched, [HoldDetail(HoldReason.PARTIAL_SET, "another part was resolved meanwhile")], ())
+        if isinstance(outcome, Match):
+            return self._accept(matched, outcome)
         if isinstance(outcome, Unchanged):
-            _note(session, env, received, "SEG_RETURNED_UNCHANGED", outcome.candidate)
+            self._note("RETURNED_UNCHANGED", outcome.candidate)
             return EditOutcome.UNCHANGED
         if isinstance(outcome, Ignore):
-            _note(session, env, received, f"SEG_IGNORED_{outcome.reason}", None)
+            self._note(f"IGNORED_{outcome.reason}", outcome.candidate)
             return EditOutcome.IGNORED
         assert isinstance(outcome, MatchHold)
-        _hold(session, env, received, outcome.reasons, outcome.candidates, release)
-        return EditOutcome.HELD
+        return self._hold(matched, outcome.reasons, outcome.candidates)
 
+    def _accept(self, matched: Matched, found: Match) -> EditOutcome:
+        session, env, candidate = self._session, self._env, found.candidate
+        case = session.get(Case, candidate.case_id)
+        assert case is not None
+        pipeline = env.pipeline(case.pipeline)
+        refusals = tuple(_closed(session, case, pipeline, candidate, released=self._release is not None))
+        if refusals:
+            return self._hold(matched, refusals, (candidate,))
+        if case.state is CaseState.IN_REVIEW:
+            # Saving the edit is itself the request: it is recorded as the sender's decision on the iteration before.
+            _record_request(session, env, case, sender=self._edit.sender)
+        carried = edits_in_force(session, env, case, edited=candidate.stage)
+        prior = ledger.current_iteration(session, case)
+        case.state = next_state(case.state, CaseEvent.EDIT_ACCEPTED)
+        case.iteration += 1
+        case.qc_assignee = ""
+        session.add(case)
+        row = self._record(matched, found, case)
+        self._resolve_parts(row.id, case.id, "taken together with the other parts of its set")
+        self._audit_acceptance(found, case, pipeline)
+        stand_in = Artifact(stage_run_id=0, role=ledger.SEGMENTATION, sha256=row.sha256, digest=row.digest)
+        open_iteration(
+            session,
+            env,
+            case,
+            Opening(
+                cause="EDIT",
+                series_instance_uid=prior.series_instance_uid,
+                image_digest=prior.image_digest,
+                inputs=prior.inputs,
+                evidence=prior.evidence,
+                edits={candidate.stage: stand_in},
+                carried=carried,
+            ),
+        )
+        log.info("edit accepted", case=case.id, stage=candidate.stage, iteration=case.iteration)
+        return EditOutcome.ACCEPTED
 
-def _match(
-    env: Environment,
-    instance: Instance,
-    sha256: str,
-    candidates: Sequence[Candidate],
-    release: Release | None,
-) -> tuple[SegHeader | None, MatchOutcome]:
-    try:
-        dataset = open_seg(env.blobs.path(sha256))
-        header = read_seg_header(dataset)
-    except DicomObjectError as error:
-        return None, MatchHold(reasons=(HoldDetail(HoldReason.UNREADABLE, error.detail),), candidates=())
-    hinted = [c for c in candidates if c.case_id == instance.case_hint] if instance.case_hint else list(candidates)
-    outcome = match(
-        header,
-        lambda source: read_seg(dataset, source, header=header),
-        hinted,
-        forced=(release.case_id, release.stage) if release else None,
-    )
-    return header, outcome
-
-
-def _accept(
-    session: Session,
-    env: Environment,
-    received: Instance,
-    header: SegHeader,
-    found: Match,
-    release: Release | None,
-) -> EditOutcome:
-    candidate = found.candidate
-    case = session.get(Case, candidate.case_id)
-    assert case is not None
-    pipeline = env.pipeline(case.pipeline)
-    refusals = tuple(_closed(session, case, pipeline, candidate, released=release is not None))
-    if refusals:
-        _hold(session, env, received, refusals, (candidate,), release)
-        return EditOutcome.HELD
-    now = env.clock()
-    if case.state is CaseState.IN_REVIEW:
-        # Saving the edit is itself the request: it is recorded as the sender's decision on the iteration before.
-        _record_request(session, env, case, sender=received.sender)
-    blob = env.blobs.put(encode_segmentation(found.segmentation))
-    digest = found.segmentation.digest()
-    carried = edits_in_force(session, env, case, edited=candidate.stage)
-    prior = ledger.current_iteration(session, case)
-    case.state = next_state(case.state, CaseEvent.EDIT_ACCEPTED)
-    case.iteration += 1
-    case.qc_assignee = ""
-    session.add(case)
-    session.add(
-        Edit(
+    def _record(self, matched: Matched, found: Match, case: Case) -> Edit:
+        edit = self._edit
+        row = Edit(
             case_id=case.id,
             generation=case.generation,
             iteration=case.iteration,
-            stage=candidate.stage,
-            sop_instance_uid=received.sop_instance_uid,
-            prior_sop_instance_uid=candidate.sop_instance_uid,
-            sender=received.sender,
-            door=received.door,
+            stage=found.candidate.stage,
+            sop_instance_uid=edit.sop_instance_uid,
+            format=edit.format,
+            received_sha256=edit.sha256,
+            parts=[hold.sop_instance_uid for hold in self._parts],
+            prior_sop_instance_uid=found.candidate.sop_instance_uid,
+            sender=edit.sender,
+            door=edit.door,
             evidence=found.confidence,
-            accepted_at=now,
-            sha256=blob,
-            digest=digest,
+            accepted_at=self._env.clock(),
+            sha256=self._env.blobs.put(encode_segmentation(found.segmentation)),
+            digest=found.segmentation.digest(),
             changed_voxels=found.diff.changed_voxels,
             changes=[_change(segment) for segment in found.diff.segments],
-            editor={
-                "manufacturer": header.manufacturer,
-                "model_name": header.model_name,
-                "software_versions": [header.software_versions] if header.software_versions else [],
+            editor=dict(matched.editor),
+        )
+        self._session.add(row)
+        self._session.flush()
+        return row
+
+    def _audit_acceptance(self, found: Match, case: Case, pipeline: Pipeline) -> None:
+        edit, stage = self._edit, found.candidate.stage
+        audit.append(
+            self._session,
+            at=self._env.clock(),
+            actor=edit.sender,
+            action="EDIT_ACCEPTED",
+            case_id=case.id,
+            subject=edit.sop_instance_uid,
+            detail={
+                "stage": stage,
+                "iteration": case.iteration,
+                "generation": case.generation,
+                "format": str(edit.format),
+                "door": edit.door,
+                "sha256": edit.sha256,
+                "parts": [hold.sop_instance_uid for hold in self._parts],
+                "evidence": str(found.evidence),
+                "changed_voxels": found.diff.changed_voxels,
+                "may_rerun": [*sorted(rerun(pipeline, stage))],
+                "released_by": self._release.actor if self._release else "",
             },
         )
-    )
-    session.flush()
-    audit.append(
-        session,
-        at=now,
-        actor=received.sender,
-        action="EDIT_ACCEPTED",
-        case_id=case.id,
-        subject=received.sop_instance_uid,
-        detail={
-            "stage": candidate.stage,
-            "iteration": case.iteration,
-            "generation": case.generation,
-            "evidence": str(found.evidence),
-            "changed_voxels": found.diff.changed_voxels,
-            "may_rerun": [*sorted(rerun(pipeline, candidate.stage))],
-            "released_by": release.actor if release else "",
-        },
-    )
-    open_iteration(
-        session,
-        env,
-        case,
-        Opening(
-            cause="EDIT",
-            series_instance_uid=prior.series_instance_uid,
-            image_digest=prior.image_digest,
-            inputs=prior.inputs,
-            evidence=prior.evidence,
-            edits={candidate.stage: Artifact(stage_run_id=0, role=ledger.SEGMENTATION, sha256=blob, digest=digest)},
-            carried=carried,
-        ),
-    )
-    log.info("edit accepted", case=case.id, stage=candidate.stage, iteration=case.iteration)
-    return EditOutcome.ACCEPTED
+
+    def _hold(self, matched: Matched, reasons: Sequence[HoldDetail], candidates: Sequence[Candidate]) -> EditOutcome:
+        """Hold the object; the parts of a set are held for what is wrong with the whole."""
+        now = self._env.clock()
+        hold_edit(self._session, self._edit, reasons, candidates, set_key=matched.set_key, others=self._parts, at=now)
+        return EditOutcome.HELD
+
+    def _note(self, what: str, candidate: Candidate | None) -> None:
+        case_id = candidate.case_id if candidate else ""
+        self._resolve_parts(None, case_id, "together with the other parts of its set it changes nothing")
+        audit.append(
+            self._session,
+            at=self._env.clock(),
+            actor=self._edit.sender,
+            action=f"{self._edit.format}_{what}",
+            case_id=case_id,
+            subject=self._edit.sop_instance_uid,
+            detail={"stage": candidate.stage} if candidate else {},
+        )
+
+    def _resolve_parts(self, edit_id: int | None, case_id: str, reason: str) -> None:
+        """Close the holds of the parts, and the one that an object was reconsidered from."""
+        actor = self._release.actor if self._release else self._edit.sender
+        own = open_hold_of(self._session, self._edit) if self._release is None else None
+        for hold in [*self._parts, *([own] if own else [])]:
+            hold.edit_id = edit_id
+            hold.case_id = hold.case_id or case_id
+            close_hold(self._session, hold, "ACCEPTED", reason=reason, actor=actor, at=self._env.clock())
 
 
 def _closed(
@@ -253,57 +324,6 @@ def _record_request(session: Session, env: Environment, case: Case, *, sender: s
             "iteration": case.iteration,
             "by": "sending an edit",
         },
-    )
-
-
-def _hold(
-    session: Session,
-    env: Environment,
-    received: Instance,
-    reasons: Sequence[HoldDetail],
-    candidates: Sequence[Candidate],
-    release: Release | None,
-) -> None:
-    stated = [
-        {"code": str(r.reason), "detail": f"{r.reason.sentence} ({r.detail})" if r.detail else r.reason.sentence}
-        for r in reasons
-    ]
-    cases = {candidate.case_id for candidate in candidates}
-    stages = {candidate.stage for candidate in candidates}
-    hold = session.get(Hold, release.hold_id) if release else None
-    hold = hold or Hold(
-        sop_instance_uid=received.sop_instance_uid,
-        sha256=received.sha256,
-        study_instance_uid=received.study_instance_uid,
-        sender=received.sender,
-        door=received.door,
-        held_at=env.clock(),
-    )
-    hold.reasons = stated
-    hold.case_id = cases.pop() if len(cases) == 1 else received.case_hint
-    hold.stage = stages.pop() if len(stages) == 1 else ""
-    session.add(hold)
-    audit.append(
-        session,
-        at=env.clock(),
-        actor=received.sender,
-        action="EDIT_HELD",
-        case_id=hold.case_id,
-        subject=received.sop_instance_uid,
-        detail={"reasons": [str(r.reason) for r in reasons]},
-    )
-    log.info("edit held", case=hold.case_id, reasons=[str(r.reason) for r in reasons])
-
-
-def _note(session: Session, env: Environment, received: Instance, action: str, candidate: Candidate | None) -> None:
-    audit.append(
-        session,
-        at=env.clock(),
-        actor=received.sender,
-        action=action,
-        case_id=candidate.case_id if candidate else "",
-        subject=received.sop_instance_uid,
-        detail={"stage": candidate.stage} if candidate else {},
     )
 
 

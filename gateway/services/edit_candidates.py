@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache
 
 from sqlmodel import Session, col, select
@@ -12,22 +13,90 @@ from dicom_sr.segmentation import Segmentation
 from dicom_sr.series import read_series
 from dicom_sr.source import SourceSeries
 from gateway.domain.case import EDITABLE, CaseState
+from gateway.domain.instance import InstanceKind
 from gateway.domain.pipeline import EditDoor, OutputKind, Pipeline, Stage
 from gateway.services import ledger
 from gateway.services.environment import Environment
 from gateway.services.report_context import tracking_of_case
-from gateway.store.tables import Case, Edit, Iteration, IterationOutput, Output, StageRun, Study
+from gateway.store.tables import Case, Edit, Instance, Iteration, IterationOutput, Output, Series, StageRun, Study
+
+#: UIDs in one query.
+_AT_ONCE = 500
 
 
-def candidates_for(session: Session, env: Environment, study_instance_uid: str) -> tuple[Candidate, ...]:
-    """Return a candidate for every SEG ever delivered for a study, of any iteration."""
-    study = session.get(Study, study_instance_uid)
-    cases = session.exec(select(Case).where(Case.study_instance_uid == study_instance_uid).order_by(col(Case.id)))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Citation:
+    """What a received object says it belongs to.
+
+    Parameters
+    ----------
+    study_instance_uid : str
+        Its study.
+    image_uids : frozenset of str
+        The images it cites.
+    object_uids : frozenset of str
+        Other objects it names: predecessors, references.
+    case_id : str
+        The case that a person named; may be empty.
+    """
+
+    study_instance_uid: str
+    image_uids: frozenset[str] = frozenset()
+    object_uids: frozenset[str] = frozenset()
+    case_id: str = ""
+
+
+def candidates_for(session: Session, env: Environment, citation: Citation) -> tuple[Candidate, ...]:
+    """Return a candidate for every SEG ever delivered, of any iteration, that an object could be an edit of.
+
+    Those of its study, those made from an image it cites, and those of whose study it names an object: a copy with
+    another Study Instance UID must be told from an edit of nothing. Every look-up is by an index.
+    """
     found: list[Candidate] = []
-    for case in cases.all():
-        if study is not None and case.generation > 0 and case.pipeline in env.pipelines:
-            found += _candidates_of(session, env, study, case)
+    for uid in sorted(_studies(session, citation)):
+        study = session.get(Study, uid)
+        cases = session.exec(select(Case).where(Case.study_instance_uid == uid).order_by(col(Case.id)))
+        for case in cases.all():
+            if study is not None and case.generation > 0 and case.pipeline in env.pipelines:
+                found += _candidates_of(session, env, study, case)
     return tuple(found)
+
+
+def is_any_ours(session: Session, citation: Citation) -> bool:
+    """Whether anything an object cites is here: an image of its study, an image or an output that it names."""
+    if citation.case_id or _studies(session, citation) - {citation.study_instance_uid}:
+        return True
+    images = select(Instance.sop_instance_uid).where(
+        Instance.study_instance_uid == citation.study_instance_uid, Instance.kind == InstanceKind.IMAGE
+    )
+    return session.exec(images.limit(1)).first() is not None
+
+
+def _studies(session: Session, citation: Citation) -> set[str]:
+    """Return the studies that an object names, directly or by what it cites."""
+    studies = {citation.study_instance_uid}
+    for uids in _portions(citation.image_uids):
+        studies.update(
+            session.exec(
+                select(Instance.study_instance_uid)
+                .where(col(Instance.sop_instance_uid).in_(uids), Instance.kind == InstanceKind.IMAGE)
+                .distinct()
+            )
+        )
+    for uids in _portions(citation.object_uids):
+        studies.update(
+            session.exec(select(Output.study_instance_uid).where(col(Output.sop_instance_uid).in_(uids)).distinct())
+        )
+    case = session.get(Case, citation.case_id) if citation.case_id else None
+    if case is not None:
+        studies.add(case.study_instance_uid)
+    return studies
+
+
+def _portions(uids: frozenset[str]) -> Iterator[list[str]]:
+    ordered = sorted(uids)
+    for start in range(0, len(ordered), _AT_ONCE):
+        yield ordered[start : start + _AT_ONCE]
 
 
 def _candidates_of(session: Session, env: Environment, study: Study, case: Case) -> list[Candidate]:
@@ -89,9 +158,10 @@ def _source(session: Session, env: Environment, case: Case, generation: int) -> 
     def load() -> SourceSeries:
         return read_series(paths)
 
+    series = session.get(Series, iteration.series_instance_uid)
     return OutputSource(
         series_instance_uid=iteration.series_instance_uid,
-        frame_of_reference_uid=load().frame_of_reference_uid,
+        frame_of_reference_uid=(series.frame_of_reference_uid if series else "") or load().frame_of_reference_uid,
         sop_instance_uids=frozenset(item["sop_instance_uid"] for item in iteration.inputs),
         load=load,
     )

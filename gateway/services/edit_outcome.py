@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlmodel import col, select
+from sqlmodel import Session, col, select
 
-from gateway.domain.instance import InstanceKind
+from gateway.domain.instance import EDIT_KINDS
 from gateway.services.worklist import Explained
 from gateway.store.database import Database
 from gateway.store.tables import AuditEvent, Edit, Hold, Instance, Output
+
+_NOT_OURS = "nothing that it cites is here: neither its study nor any image"
 
 
 class EditOutcome(StrEnum):
@@ -54,7 +56,9 @@ def edit_outcome(database: Database, sop_instance_uid: str, *, is_conflict: bool
         ).first()
         instance = session.get(Instance, sop_instance_uid)
         is_echo = session.get(Output, sop_instance_uid) is not None
-        if edit is None and hold is None and instance is not None and instance.handled:
+        if edit is None and hold is None:
+            edit = _edit_of_part(session, sop_instance_uid)
+        if edit is None and hold is None and (instance is None or instance.handled):
             last = session.exec(
                 select(AuditEvent)
                 .where(AuditEvent.subject == sop_instance_uid)
@@ -74,10 +78,21 @@ def edit_outcome(database: Database, sop_instance_uid: str, *, is_conflict: bool
         )
     if is_echo:
         return _ignored("OWN_ECHO", "this is an object the gateway made itself, unchanged")
-    if instance is not None and (instance.handled or instance.kind is not InstanceKind.EDITED_SEG):
-        detail = str(last.detail.get("reason", "")) if last else ""
-        return _ignored(last.action if last else "NOTHING_TO_DO", detail or "it changes nothing")
+    if last is not None or (instance is not None and (instance.handled or instance.kind not in EDIT_KINDS)):
+        action = last.action if last else "NOTHING_TO_DO"
+        return _ignored(action, _NOT_OURS if action.endswith("NOT_OURS") else "it changes nothing")
     return EditResult(outcome=EditOutcome.PENDING)
+
+
+def _edit_of_part(session: Session, sop_instance_uid: str) -> Edit | None:
+    """Return the edit that an object was accepted in as a part of a set."""
+    edit_id = session.exec(
+        select(Hold.edit_id)
+        .where(Hold.sop_instance_uid == sop_instance_uid, col(Hold.edit_id).is_not(None))
+        .order_by(col(Hold.id).desc())
+        .limit(1)
+    ).first()
+    return session.get(Edit, edit_id) if edit_id else None
 
 
 def _ignored(code: str, detail: str) -> EditResult:

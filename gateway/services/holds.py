@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlmodel import Session
+from sqlmodel import Session, col, select
 
 from gateway.domain.errors import IllegalTransition, NotFound
-from gateway.services.accept_edit import EditOutcome, Release, handle_edit
+from gateway.services.accept_edit import EditOutcome, Release, reconsider, release_hold
+from gateway.services.edit_holds import close_hold
+from gateway.services.edit_target import require_target
 from gateway.services.environment import Environment
-from gateway.store import audit
-from gateway.store.tables import Case, Hold
+from gateway.store.tables import Hold
 
 
 def resolve(
@@ -50,22 +51,47 @@ def resolve(
     IllegalTransition
         If it was resolved before, lacks a reason, or cannot be released: the answer says why.
     """
-    with env.database.write() as session:
-        hold = _open_hold(session, hold_id)
-        if action == "discard":
-            _close(session, hold, "DISCARDED", reason=_required(reason), actor=actor, at=at)
-            return
+    if action == "discard":
+        _discard(env, hold_id, reason=_required(reason), actor=actor, at=at)
+        return
     if action != "accept":
         raise IllegalTransition("a hold is resolved by 'accept' or 'discard'")
+    with env.database.read() as session:
+        hold = _open_hold(session, hold_id)
     release = Release(hold_id=hold_id, case_id=case_id or hold.case_id, stage=stage or hold.stage, actor=actor)
-    _require_target(env, release)
-    outcome = handle_edit(env, hold.sop_instance_uid, sha256=hold.sha256, release=release)
+    if not release.case_id or not release.stage:
+        raise IllegalTransition("name the case and the stage that this object is an edit of")
+    require_target(env, release.case_id, release.stage)
+    outcome = release_hold(env, release)
     with env.database.write() as session:
         hold = _open_hold(session, hold_id)
         if outcome is EditOutcome.HELD:
             codes = ", ".join(reason["code"] for reason in hold.reasons)
             raise IllegalTransition(f"this object cannot be released: {codes}")
-        _close(session, hold, "ACCEPTED", reason=reason, actor=actor, at=at)
+        close_hold(session, hold, "ACCEPTED", reason=reason, actor=actor, at=at)
+
+
+def _discard(env: Environment, hold_id: int, *, reason: str, actor: str, at: datetime) -> None:
+    with env.database.write() as session:
+        hold = _open_hold(session, hold_id)
+        close_hold(session, hold, "DISCARDED", reason=reason, actor=actor, at=at)
+        rest = _rest_of_set(session, hold)
+    if rest is not None:
+        # Without the discarded part, such as an older save of the same group, the others may be whole.
+        reconsider(env, rest)
+
+
+def _rest_of_set(session: Session, hold: Hold) -> int | None:
+    """Return the newest other part of the set that a hold belongs to, None when it stands alone."""
+    if not hold.set_key:
+        return None
+    rest = session.exec(
+        select(Hold.id)
+        .where(Hold.set_key == hold.set_key, Hold.state == "OPEN", Hold.id != hold.id)
+        .order_by(col(Hold.id).desc())
+        .limit(1)
+    )
+    return rest.first()
 
 
 def _open_hold(session: Session, hold_id: int) -> Hold:
@@ -81,32 +107,3 @@ def _required(reason: str) -> str:
     if not reason.strip():
         raise IllegalTransition("discarding a held object needs a reason")
     return reason.strip()
-
-
-def _require_target(env: Environment, release: Release) -> None:
-    if not release.case_id or not release.stage:
-        raise IllegalTransition("name the case and the stage that this object is an edit of")
-    with env.database.read() as session:
-        case = session.get(Case, release.case_id)
-    if case is None:
-        raise NotFound("there is no case with this id")
-    if release.stage not in {stage.name for stage in env.pipeline(case.pipeline).editable_stages}:
-        raise NotFound(f"pipeline '{case.pipeline}' has no editable stage '{release.stage}'")
-
-
-def _close(session: Session, hold: Hold, state: str, *, reason: str, actor: str, at: datetime) -> None:
-    hold.state = state
-    hold.resolved_at = at
-    hold.resolved_by = actor
-    hold.resolution_reason = reason
-    session.add(hold)
-    audit.append(
-        session,
-        at=at,
-        actor=actor,
-        action=f"HOLD_{state}",
-        case_id=hold.case_id,
-        subject=hold.sop_instance_uid,
-        # The reason is free text and may name the patient, so only its presence is audited here.
-        detail={"hold": hold.id, "reason": bool(reason)},
-    )

@@ -10,7 +10,7 @@ from sqlalchemy import select as sql_select
 from sqlmodel import Session, SQLModel, col, or_, select
 
 from dicom_sr.uids import INSTANCE_CREATOR_UID
-from gateway.domain.instance import SEGMENTATION_CLASSES, InstanceKind, classify
+from gateway.domain.instance import EDIT_KINDS, SEGMENTATION_CLASSES, InstanceKind, classify
 from gateway.services.arrival import Arrival, KeptBlob
 from gateway.services.received_header import ReceivedHeader
 from gateway.store import audit
@@ -39,7 +39,7 @@ _SERIES_ATTRIBUTES = (
 )
 _UID: BindParameter[str] = bindparam("uid")
 _OUTPUT, _INSTANCE, _STUDY = (SQLModel.metadata.tables[name] for name in ("output", "instance", "study"))
-_KNOWN = union_all(
+KNOWN_VERSION = union_all(
     sql_select(
         _OUTPUT.c.sha256, literal(InstanceKind.OWN_OUTPUT.value).label("kind"), literal(1).label("is_output")
     ).where(_OUTPUT.c.sop_instance_uid == _UID),
@@ -47,8 +47,8 @@ _KNOWN = union_all(
         _INSTANCE.c.sop_instance_uid == _UID
     ),
 )
-_NEW_INSTANCE = insert(_INSTANCE)
-_NEW_IMAGE = (
+NEW_INSTANCE = insert(_INSTANCE)
+NEW_IMAGE = (
     update(_STUDY)
     .where(_STUDY.c.study_instance_uid == _UID)
     .values(
@@ -82,7 +82,7 @@ class KnownVersion:
 
 def known_version(session: Session, sop_instance_uid: str) -> KnownVersion | None:
     """Return what is kept under a UID, None for a UID never seen."""
-    found = session.connection().execute(_KNOWN, {"uid": sop_instance_uid}).first()
+    found = session.connection().execute(KNOWN_VERSION, {"uid": sop_instance_uid}).first()
     if found is None:
         return None
     return KnownVersion(sha256=found.sha256, kind=InstanceKind(found.kind), is_output=bool(found.is_output))
@@ -121,16 +121,14 @@ def record_new(
         _record_study(session, arrival, header, at)
         _record_series(session, header)
     if kind is InstanceKind.IMAGE:
-        # Whoever brought the images is asked for an expected count, and decides pipeline, site and priority.
-        sender = {"calling": arrival.sender, "called": arrival.called_aet, "address": arrival.peer_address}
-        session.connection().execute(_NEW_IMAGE, {"uid": header.study_instance_uid, "at": at, **sender})
-    session.connection().execute(_NEW_INSTANCE, _instance_row(arrival, header, blob, kind=kind, at=at))
-    if kind is InstanceKind.EDITED_SEG:
+        session.connection().execute(NEW_IMAGE, {"uid": header.study_instance_uid, "at": at, **sender_of(arrival)})
+    session.connection().execute(NEW_INSTANCE, instance_row(arrival, header, blob, kind=kind, at=at))
+    if kind in EDIT_KINDS:
         audit.append(
             session,
             at=at,
             actor=arrival.sender,
-            action="SEGMENTATION_RECEIVED",
+            action="SEGMENTATION_RECEIVED" if kind is InstanceKind.EDITED_SEG else "CONTOURS_RECEIVED",
             subject=header.sop_instance_uid,
             detail={"door": str(arrival.door), "sha256": blob.sha256},
         )
@@ -190,9 +188,15 @@ def is_referenced(session: Session, sha256: str) -> bool:
     return any(session.exec(row.limit(1)).first() is not None for row in rows)
 
 
-def _instance_row(
+def sender_of(arrival: Arrival) -> dict[str, object]:
+    """Return who brought the images of a study: asked for an expected count, decides pipeline, site and priority."""
+    return {"calling": arrival.sender, "called": arrival.called_aet, "address": arrival.peer_address}
+
+
+def instance_row(
     arrival: Arrival, header: ReceivedHeader, blob: KeptBlob, *, kind: InstanceKind, at: datetime
 ) -> dict[str, object]:
+    """Return the row of a new instance, every column by name."""
     return {
         "sop_instance_uid": header.sop_instance_uid,
         "series_instance_uid": header.series_instance_uid,
