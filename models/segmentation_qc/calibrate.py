@@ -12,7 +12,7 @@ import numpy.typing as npt
 from dicom_sr.verdict import Criterion
 from models.calibration import clopper_pearson, conformal_by_group, threshold_for_miss_rate
 from models.segmentation_qc.calibrated import CalibratedScore, Calibration, StructureCalibration
-from models.segmentation_qc.evidence import EVIDENCE_NAMES
+from models.segmentation_qc.evidence import evidence_names
 from models.segmentation_qc.scorer import MonotoneScorer, fit_scorer
 from models.segmentation_qc.table import Line
 
@@ -70,6 +70,7 @@ def calibrate(lines: Sequence[Line], rules: Sequence[Criterion]) -> Calibration:
         patients=len({line.person for line in lines}),
         images=len({line.case for line in lines}),
         coverage=COVERAGE,
+        evidence=evidence_names(len(lines[0].evidence)),
     )
 
 
@@ -87,6 +88,7 @@ def cross_fit(lines: Sequence[Line], targets: Vector) -> CrossFit:
     Barber et al., Annals of Statistics 49, 2021 (cross-conformal prediction by held-out folds).
     """
     evidence = np.array([line.evidence for line in lines])
+    names = evidence_names(evidence.shape[1])
     weights = sample_weights(lines)
     fold = _folds([line.person for line in lines])
     held_out = np.empty(len(lines))
@@ -94,14 +96,14 @@ def cross_fit(lines: Sequence[Line], targets: Vector) -> CrossFit:
         chosen = fold == number
         if not chosen.any():
             continue
-        scorer = fit_scorer(evidence[~chosen], targets[~chosen], weights[~chosen], names=EVIDENCE_NAMES)
+        scorer = fit_scorer(evidence[~chosen], targets[~chosen], weights[~chosen], names=names)
         held_out[chosen] = _clipped(scorer, evidence[chosen], targets)
     at, spread = _spread(held_out, np.abs(held_out - targets))
     local = np.interp(held_out, at, spread)
     errors = (np.abs(held_out - targets) / local).tolist()
     quantile = conformal_by_group(errors, [line.person for line in lines], coverage=COVERAGE)
     score = CalibratedScore(
-        scorer=fit_scorer(evidence, targets, weights, names=EVIDENCE_NAMES),
+        scorer=fit_scorer(evidence, targets, weights, names=names),
         spread_at=tuple(round(float(v), 6) for v in at),
         spread=tuple(round(float(v), 6) for v in spread),
         quantile=round(quantile, 6),

@@ -14,7 +14,7 @@ import numpy as np
 from dicom_sr.verdict import Criterion
 from models.calibration import MonotoneMap
 from models.errors import InvalidModel
-from models.segmentation_qc.evidence import EVIDENCE_NAMES, Evidence
+from models.segmentation_qc.evidence import DIFFUSION_EVIDENCE_NAMES, EVIDENCE_NAMES, Evidence
 from models.segmentation_qc.scorer import MonotoneScorer
 
 CALIBRATION_FILE = "calibration.json"
@@ -90,6 +90,8 @@ class Calibration:
         How many calibration patients and images there were.
     coverage : float
         Of the intervals, for instance 0.9.
+    evidence : tuple of str
+        Names of the evidence that the scorers read, in order.
     """
 
     structures: Mapping[str, StructureCalibration]
@@ -98,6 +100,7 @@ class Calibration:
     patients: int
     images: int
     coverage: float
+    evidence: tuple[str, ...] = EVIDENCE_NAMES
 
     def structure(self, label: str, *, by_machine: bool) -> StructureCalibration:
         """Return what to use for one segment: `by_machine` says that a network made the mask and nobody edited it."""
@@ -105,7 +108,7 @@ class Calibration:
 
     def write(self, folder: Path) -> None:
         """Write as JSON into a weights folder."""
-        content = {"evidence": list(EVIDENCE_NAMES), **asdict(self)}
+        content = {"evidence": list(self.evidence), **asdict(self)}
         (folder / CALIBRATION_FILE).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
@@ -119,7 +122,8 @@ def read_calibration(folder: Path) -> Calibration:
     """
     try:
         raw: dict[str, Any] = json.loads((folder / CALIBRATION_FILE).read_text(encoding="utf-8"))
-        if tuple(raw["evidence"]) != EVIDENCE_NAMES:
+        evidence = tuple(raw["evidence"])
+        if evidence not in (EVIDENCE_NAMES, DIFFUSION_EVIDENCE_NAMES):
             raise InvalidModel(f"{CALIBRATION_FILE} was made for other evidence than this version gathers")
         return Calibration(
             structures=_structures(raw["structures"]),
@@ -128,6 +132,7 @@ def read_calibration(folder: Path) -> Calibration:
             patients=int(raw["patients"]),
             images=int(raw["images"]),
             coverage=float(raw["coverage"]),
+            evidence=evidence,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidModel(f"{CALIBRATION_FILE} is missing or damaged") from error

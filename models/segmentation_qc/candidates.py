@@ -99,7 +99,7 @@ def candidates_of(
                 source=source,
                 variant=f"snapshot {number}",
                 volume=case.volume,
-                labels=_network_labels(network, case.volume),
+                labels=network_labels(network, case.volume),
                 agreement={},
             )
     yield from _synthetic(case)
@@ -146,7 +146,8 @@ def on_image_grid(turned: Labels, volume: Volume) -> Labels:
     return labels
 
 
-def _network_labels(network: nn.Module, volume: Volume) -> Labels:
+def network_labels(network: nn.Module, volume: Volume) -> Labels:
+    """Segment an image with an undertrained network; returns labels (z, y, x) on the grid of the image."""
     prepared = prepare(volume, PreprocessPlan())
     images = torch.from_numpy(prepared.voxels[None].copy())
     probabilities = prepared.restore(predict(network, images, stride=8, window=Window()).numpy())

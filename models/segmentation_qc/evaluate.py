@@ -28,10 +28,10 @@ from models.split import Split, person_of, split_patients
 
 CANDIDATES_FILE = "test_candidates.csv"
 ACCIDENTS_FILE = "test_accidents.csv"
-_WORK = Path(".work") / NAME
+SNAPSHOTS = Path(".work") / NAME  # working folder of the undertrained networks; not shipped
 
 
-def evaluate(data: Path, out: Path | None = None, *, work: Path = _WORK) -> Mapping[str, Any]:
+def evaluate(data: Path, out: Path | None = None, *, work: Path = SNAPSHOTS) -> Mapping[str, Any]:
     """Make candidates and accidents of every test patient, judge them, and write tables and figures.
 
     Parameters
@@ -56,8 +56,8 @@ def evaluate(data: Path, out: Path | None = None, *, work: Path = _WORK) -> Mapp
         cases = [training_case(case, TASK, PreprocessPlan()) for case in training]
         write_failures(train_failures(cases), work / FAILURES_FILE)
     labelled = list(read_cases(data, divided[Split.TEST]))
-    judge = _Judge(card)
-    write_accidents(_judged_accidents(labelled, judge), folder / ACCIDENTS_FILE)
+    judge = Judge(NetworkSegmentationQc(card), card)
+    write_accidents(judged_accidents(labelled, judge), folder / ACCIDENTS_FILE)
     lines = measure_cases(
         labelled,
         examiner=judge.qc.examiner,
@@ -95,11 +95,19 @@ def read_accidents(path: Path) -> list[Mapping[str, str]]:
         return list(csv.DictReader(stream))
 
 
-class _Judge:
-    """The shipped QC model and its criteria, asked for an outcome only."""
+class Judge:
+    """A QC model and its criteria, asked for an outcome only.
 
-    def __init__(self, card: ModelCard) -> None:
-        self.qc = NetworkSegmentationQc(card)
+    Parameters
+    ----------
+    qc : NetworkSegmentationQc
+        Loaded model.
+    card : ModelCard
+        Its card, for the criteria.
+    """
+
+    def __init__(self, qc: NetworkSegmentationQc, card: ModelCard) -> None:
+        self.qc = qc
         self._criteria = read_calibration(card.folder).criteria
 
     def __call__(self, examination: Examination, volume: Volume, masks: Mapping[str, Mask]) -> str:
@@ -111,7 +119,8 @@ class _Judge:
         return str(min(outcomes, key=lambda outcome: outcome.severity))
 
 
-def _judged_accidents(cases: Sequence[LabelledVolume], judge: _Judge) -> Iterator[Mapping[str, str]]:
+def judged_accidents(cases: Sequence[LabelledVolume], judge: Judge) -> Iterator[Mapping[str, str]]:
+    """Judge every accident of every case; yields the rows that `write_accidents` takes."""
     for case in cases:
         truth = judge.qc.examiner.paint(case.volume)
         strangers = [other for other in cases if person_of(other.name) != person_of(case.name)]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import asdict, astuple, dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -59,7 +60,85 @@ class Evidence:
         return np.array(astuple(self), np.float64)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiffusionEvidence(Evidence):
+    """The same, and what nnQC paints in the same image: once knowing the candidate, once not.
+
+    Parameters
+    ----------
+    diffusion_overlap : float
+        Dice with the mask painted for this candidate, 0..1.
+    diffusion_expected : float
+        Dice expected if the probabilities painted for this candidate were true, 0..1.
+    diffusion_blank_overlap : float
+        Dice with the mask painted from the image alone, 0..1.
+    diffusion_blank_expected : float
+        Dice expected if the probabilities painted from the image alone were true, 0..1.
+    diffusion_surface : float
+        Share of both surfaces, the candidate's and that of the mask painted for it, within 1 mm of the other, 0..1.
+    """
+
+    diffusion_overlap: float
+    diffusion_expected: float
+    diffusion_blank_overlap: float
+    diffusion_blank_expected: float
+    diffusion_surface: float
+
+
 EVIDENCE_NAMES = tuple(f.name for f in fields(Evidence))
+DIFFUSION_EVIDENCE_NAMES = tuple(f.name for f in fields(DiffusionEvidence))
+
+
+def evidence_names(count: int) -> tuple[str, ...]:
+    """Return the names of `count` numbers of evidence: those of `Evidence`, or of `DiffusionEvidence`.
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+    """
+    for names in (EVIDENCE_NAMES, DIFFUSION_EVIDENCE_NAMES):
+        if len(names) == count:
+            return names
+    raise ValueError(f"no evidence has {count} numbers")
+
+
+def evidence_from(values: Sequence[float]) -> Evidence:
+    """Build evidence from its numbers in declared order; raises ValueError as `evidence_names` does."""
+    names = evidence_names(len(values))
+    kind = Evidence if names == EVIDENCE_NAMES else DiffusionEvidence
+    return kind(**dict(zip(names, values, strict=True)))
+
+
+def widen(
+    evidence: Evidence,
+    candidate: Mask,
+    *,
+    painted: tuple[Mask, npt.NDArray[np.float32]],
+    blank: tuple[Mask, npt.NDArray[np.float32]],
+    spacing: Spacing,
+) -> DiffusionEvidence:
+    """Add what nnQC paints.
+
+    Parameters
+    ----------
+    evidence : Evidence
+        Gathered from the second network.
+    candidate : numpy.ndarray, (z, y, x), bool
+        Mask; may be empty.
+    painted, blank : tuple of (mask (z, y, x) bool, probability (z, y, x) float32)
+        For this candidate, and from the image alone.
+    spacing : tuple of float, (z, y, x)
+        mm.
+    """
+    return DiffusionEvidence(
+        **asdict(evidence),
+        diffusion_overlap=dice(candidate, painted[0]),
+        diffusion_expected=expected_dice(candidate, painted[1]),
+        diffusion_blank_overlap=dice(candidate, blank[0]),
+        diffusion_blank_expected=expected_dice(candidate, blank[1]),
+        diffusion_surface=_surfaces(candidate, painted[0], spacing)[0],
+    )
 
 
 def gather_evidence(

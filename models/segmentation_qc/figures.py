@@ -41,7 +41,7 @@ def all_figures(
     calibration : Calibration
         What ships.
     """
-    predicted, blind = (_predictions(lines, calibration, blind=blind) for blind in (False, True))
+    predicted, blind = (predictions(lines, calibration, blind=blind) for blind in (False, True))
     baseline = np.array([line.evidence[0] for line in lines])
     real = np.array([line.source != "synthetic" for line in lines])
     sets = {"all": np.ones(len(lines), bool), "real failures": real, "synthetic": ~real}
@@ -54,9 +54,9 @@ def all_figures(
         "calibration_patients": calibration.patients,
         "predicted_dice": {
             name: {
-                "calibrated scorer": _agreement(lines, predicted, chosen),
-                "calibrated scorer, origin unknown": _agreement(lines, blind, chosen),
-                "baseline: Dice with the second network": _agreement(lines, baseline, chosen),
+                "calibrated scorer": agreement(lines, predicted, chosen),
+                "calibrated scorer, origin unknown": agreement(lines, blind, chosen),
+                "baseline: Dice with the second network": agreement(lines, baseline, chosen),
             }
             for name, chosen in sets.items()
         },
@@ -71,16 +71,18 @@ def all_figures(
             )
         },
         "verdicts": _verdicts(lines, calibration),
-        "accidents_not_accepted": _accidents(accidents),
+        "accidents_not_accepted": accident_counts(accidents),
     }
 
 
-def _predictions(lines: Sequence[Line], calibration: Calibration, *, blind: bool) -> Vector:
+def predictions(lines: Sequence[Line], calibration: Calibration, *, blind: bool) -> Vector:
+    """Predict the Dice of each line; `blind` forgets that a network made it."""
     chosen = [calibration.structure(line.label, by_machine=line.by_machine and not blind) for line in lines]
     return np.array([s.predict_dice(evidence_of(line)).value for s, line in zip(chosen, lines, strict=True)])
 
 
-def _agreement(lines: Sequence[Line], predicted: Vector, chosen: npt.NDArray[np.bool_]) -> Figures:
+def agreement(lines: Sequence[Line], predicted: Vector, chosen: npt.NDArray[np.bool_]) -> Figures:
+    """Compare predicted with true Dice over the chosen lines, each figure with its interval over patients."""
     truth = np.array([line.dice for line in lines])
     index = np.flatnonzero(chosen)
     persons: dict[str, list[int]] = {}
@@ -246,7 +248,8 @@ def _verdicts(lines: Sequence[Line], calibration: Calibration) -> Figures:
     return {name: _counts([outcome for outcome, _ in found]) for name, found in groups.items()}
 
 
-def _accidents(accidents: Sequence[Mapping[str, str]]) -> Figures:
+def accident_counts(accidents: Sequence[Mapping[str, str]]) -> Figures:
+    """Count the outcomes of each accident."""
     named = dict.fromkeys(row["accident"] for row in accidents)
     return {name: _counts([row["outcome"] for row in accidents if row["accident"] == name]) for name in named}
 

@@ -11,13 +11,13 @@ from dicom_sr.errors import GeometryMismatch
 from dicom_sr.segmentation import Mask
 from dicom_sr.verdict import Finding
 from dicom_sr.volume import Volume
-from models.errors import UnusableVolume
+from models.errors import InvalidModel, UnusableVolume
 from models.image_qc.likeness import Reference, features_of, read_reference
 from models.preprocess import check_usable
 from models.registry import ModelCard
 from models.segmentation_qc.assess import SegmentationQcResult
 from models.segmentation_qc.calibrated import Calibration, read_calibration
-from models.segmentation_qc.evidence import Evidence, gather_evidence
+from models.segmentation_qc.evidence import EVIDENCE_NAMES, Evidence, gather_evidence
 from models.segmentation_qc.missing import missing_end_mm
 from models.segmentation_qc.plausibility import check_anatomy, shape_z
 from models.segmentation_qc.pseudo_truth import PseudoTruth, PseudoTruthPainter
@@ -35,13 +35,33 @@ class NetworkSegmentationQc:
         Card of kind ``segmentation_qc``.
     device : str
         ``auto``, ``cpu`` or ``cuda``.
+    weights : QcWeights, optional
+        None: those of the card.
+    examiner : Examiner, optional
+        What gathers the evidence that the card's calibration reads; None: one of the card's weights and reference.
+
+    Raises
+    ------
+    InvalidModel, FingerprintMismatch
+        If the model cannot be loaded as what its card says.
     """
 
-    def __init__(self, card: ModelCard, *, device: str = "auto") -> None:
+    def __init__(
+        self,
+        card: ModelCard,
+        *,
+        device: str = "auto",
+        weights: QcWeights | None = None,
+        examiner: Examiner | None = None,
+    ) -> None:
         self.digest = card.digest
-        self._weights = read_weights(card.folder)
+        self._weights = weights or read_weights(card.folder)
         self._calibration = read_calibration(card.folder)
-        self._examiner = Examiner(self._weights, read_reference(card.folder / REFERENCE_FILE), device=device)
+        self._examiner = examiner or Examiner(
+            self._weights, read_reference(card.folder / REFERENCE_FILE), device=device
+        )
+        if self._calibration.evidence != self._examiner.gathers:
+            raise InvalidModel("the calibration was made for other evidence than this model gathers")
 
     def assess(
         self, volume: Volume, masks: Mapping[str, Mask], *, agreement: Mapping[str, float], stage: str
@@ -138,6 +158,11 @@ class Examiner:
         self._weights = weights
         self._reference = reference
         self._painter = PseudoTruthPainter(weights.network, weights.preprocess, weights.plan, device=device)
+
+    @property
+    def gathers(self) -> tuple[str, ...]:
+        """Names of the evidence, in order."""
+        return EVIDENCE_NAMES
 
     def paint(self, volume: Volume) -> PseudoTruth:
         """Paint the pseudo ground truth; raises `UnusableVolume`."""

@@ -36,6 +36,17 @@ class PseudoTruth:
     masks: Mapping[str, Mask]
 
 
+def truth_of(probabilities: Probabilities, structures: StructurePlan) -> PseudoTruth:
+    """Read class probabilities (class, z, y, x), background first, as structures."""
+    winner = probabilities.argmax(axis=0)
+    return PseudoTruth(
+        probabilities={
+            s.label: probabilities[list(s.classes)].sum(axis=0, dtype=np.float32) for s in structures.structures
+        },
+        masks={s.label: np.isin(winner, s.classes) for s in structures.structures},
+    )
+
+
 class PseudoTruthPainter:
     """Paints pseudo ground truth with a `ResidualNet`, the image also seen mirrored left to right.
 
@@ -75,14 +86,7 @@ class PseudoTruthPainter:
         probabilities = prepared.restore(((straight + mirrored) / 2).numpy())
         if not np.isfinite(probabilities).all():
             raise UnusableVolume("the QC network's answer is not finite; the image is unlike any it can work on")
-        winner = probabilities.argmax(axis=0)
-        return PseudoTruth(
-            probabilities={
-                s.label: probabilities[list(s.classes)].sum(axis=0, dtype=np.float32)
-                for s in self._structures.structures
-            },
-            masks={s.label: np.isin(winner, s.classes) for s in self._structures.structures},
-        )
+        return truth_of(probabilities, self._structures)
 
     def _predict(self, images: torch.Tensor) -> torch.Tensor:
         return predict(self._network, images, stride=self._network.shape.stride, window=Window())

@@ -20,7 +20,13 @@ from models.metrics import dice, hd95
 from models.segmentation.cases import LabelledVolume
 from models.segmentation_qc.calibrated import Calibration
 from models.segmentation_qc.candidates import Candidate, DeployedSegmenter, candidates_of
-from models.segmentation_qc.evidence import EVIDENCE_NAMES, Evidence
+from models.segmentation_qc.evidence import (
+    DIFFUSION_EVIDENCE_NAMES,
+    EVIDENCE_NAMES,
+    Evidence,
+    evidence_from,
+    evidence_names,
+)
 from models.segmentation_qc.judge import Examination, Examiner
 from models.segmentation_qc.pseudo_truth import PseudoTruth
 from models.segmentation_qc.structures import StructurePlan
@@ -49,7 +55,7 @@ class Line:
     rules : str
         What the rules of anatomy say of this structure, ``CODE=value`` joined by blanks, zeros left out.
     evidence : tuple of float
-        In the order of `EVIDENCE_NAMES`.
+        In the order of `evidence_names`.
     """
 
     split: str
@@ -136,8 +142,9 @@ def write_table(lines: Iterable[Line], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
-        writer.writerow([*plain, *EVIDENCE_NAMES])
-        for line in lines:
+        for number, line in enumerate(lines):
+            if number == 0:
+                writer.writerow([*plain, *evidence_names(len(line.evidence))])
             values = asdict(line)
             writer.writerow(["" if values[name] is None else values[name] for name in plain] + list(line.evidence))
             stream.flush()
@@ -154,7 +161,7 @@ def read_table(path: Path) -> list[Line]:
 
 def evidence_of(line: Line) -> Evidence:
     """Return a line's evidence."""
-    return Evidence(**dict(zip(EVIDENCE_NAMES, line.evidence, strict=True)))
+    return evidence_from(line.evidence)
 
 
 def findings_of(lines: Sequence[Line], calibration: Calibration) -> tuple[Finding, ...]:
@@ -174,6 +181,10 @@ def _findings(line: Line, calibration: Calibration) -> Iterator[Finding]:
         yield Finding(stage="", code=code, segment=line.label, value=float(value))
 
 
+def _names_in(row: Mapping[str, str]) -> tuple[str, ...]:
+    return DIFFUSION_EVIDENCE_NAMES if set(DIFFUSION_EVIDENCE_NAMES) <= set(row) else EVIDENCE_NAMES
+
+
 def _line(row: Mapping[str, str]) -> Line:
     return Line(
         split=row["split"],
@@ -188,5 +199,5 @@ def _line(row: Mapping[str, str]) -> Line:
         agreement=float(row["agreement"]) if row["agreement"] else None,
         missing_mm=float(row["missing_mm"]),
         rules=row["rules"],
-        evidence=tuple(float(row[name]) for name in EVIDENCE_NAMES),
+        evidence=tuple(float(row[name]) for name in _names_in(row)),
     )
