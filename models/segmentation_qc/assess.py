@@ -9,6 +9,7 @@ from typing import Protocol
 from dicom_sr.segmentation import Mask
 from dicom_sr.verdict import Criterion, Finding
 from dicom_sr.volume import Volume
+from models.card import read_card
 from models.errors import InvalidModel
 from models.registry import ModelCard, verify
 from models.segmentation_qc.calibrated import read_calibration
@@ -86,6 +87,10 @@ def load_segmentation_qc(card: ModelCard, *, device: str = "auto") -> Segmentati
     """
     _check_kind(card)
     verify(card)
+    if "companion" in read_card(card.folder):
+        from models.segmentation_qc.nnqc.examiner import load_nnqc
+
+        return load_nnqc(card, device=device)
     from models.segmentation_qc.judge import NetworkSegmentationQc
 
     return NetworkSegmentationQc(card, device=device)
