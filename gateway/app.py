@@ -31,6 +31,7 @@ from gateway.domain.qc_status import QcStatus
 from gateway.services import assemble, holds, review
 from gateway.services.accept_edit import handle_edit, pending_edits
 from gateway.services.claim import release_interrupted, retry
+from gateway.services.completeness import GapCheck
 from gateway.services.courier import Courier
 from gateway.services.courier_http import http_courier
 from gateway.services.deliver import Deliverer
@@ -154,6 +155,7 @@ class Parts:
         self._deliverer = Deliverer(
             env.database,
             env.blobs,
+        self._gaps = GapCheck(env)
             config.destinations,
             _couriers(config),
             env.clock,
@@ -215,6 +217,7 @@ class Parts:
                 self._dispatcher.wake()
         return False
 
+            gaps=self._gaps,
     def _expected_count(self, peer: Peer, study_instance_uid: str) -> int | None:
         try:
             return self._count.expected_instances(peer, study_instance_uid)

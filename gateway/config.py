@@ -76,6 +76,8 @@ class Peer(_Section):
     priority: Literal["stat", "urgent", "routine", "batch"] = "routine"
     """Priority of the cases it sends."""
     tls: bool = False
+    expected_series: tuple[str, ...] = ()
+    """Regular expressions: a study it sends is complete when each is found in the description of a series."""
     """It speaks TLS: its calls without are refused, and we call it by TLS."""
     ca_file: Path | None = None
     """Root certificates, PEM, of its certificate; empty: node.tls.ca_file."""
@@ -105,7 +107,9 @@ class NodeConfig(_Section):
     quiet_seconds: float = Field(default=10.0, ge=0.1)
     """A study is closed after this many seconds without a new instance, when its associations have ended."""
     quiet_seconds_without_evidence: float = Field(default=60.0, ge=0.1)
-    """The same when an association that brought it is still open or an expected count is not reached."""
+    """The same when an association that brought it is still open, or something that was announced has not come."""
+    quiet_seconds_in_progress: float = Field(default=1800.0, ge=0.1)
+    """The same while a modality has begun a procedure step (MPPS) and not ended it."""
     minimum_free_mb: int = Field(default=500, ge=0)
     """Below this much free disk space new instances are refused with 0xA700 until there is room again."""
 

@@ -41,6 +41,8 @@ def _peers(config: Config) -> Iterator[Fault]:
         if peer.expected_count is ExpectedCount.QIDO and not peer.dicomweb_url:
             yield Fault(path=(*path, "expected_count"), message="'qido' needs dicomweb_url of the peer")
         yield from _url((*path, "dicomweb_url"), peer.dicomweb_url)
+        for place, expression in enumerate(peer.expected_series):
+            yield from _expression((*path, "expected_series", place), expression)
 
 
 def _tls(config: Config) -> Iterator[Fault]:
@@ -165,13 +167,17 @@ def _graph(path: KeyPath, pipeline: PipelineConfig) -> Iterator[Fault]:
 def _match(path: KeyPath, pipeline: PipelineConfig, titles: tuple[str, ...]) -> Iterator[Fault]:
     rule = pipeline.match
     for key in ("description", "exclude_description"):
-        try:
-            re.compile(getattr(rule, key))
-        except re.error as error:
-            yield Fault(path=(*path, "match", key), message=f"is no regular expression: {error.msg}")
+        yield from _expression((*path, "match", key), getattr(rule, key))
     yield from _unknown((*path, "match", "called_aet"), "AE title of this node", rule.called_aet, titles)
     if rule.extent_mm is not None and rule.extent_mm[0] > rule.extent_mm[1]:
         yield Fault(path=(*path, "match", "extent_mm"), message="the smaller bound comes first")
+
+
+def _expression(path: KeyPath, expression: str) -> Iterator[Fault]:
+    try:
+        re.compile(expression)
+    except re.error as error:
+        yield Fault(path=path, message=f"is no regular expression: {error.msg}")
 
 
 def _stage(path: KeyPath, stage: StageConfig, pipeline: PipelineConfig) -> Iterator[Fault]:

@@ -29,6 +29,7 @@ from gateway.dimse.status import (
     NO_SUCH_INSTANCE,
     SUCCESS,
 )
+from gateway.services.announce import announce_commitment
 from gateway.store import audit
 from gateway.store.tables import Instance, Output
 
@@ -83,6 +84,13 @@ class CommitmentScp:
         requestor = str(association.requestor.ae_title).strip()
         failed = self.failures(references)
         event_type, information = write_report(transaction, references, failed)
+        announce_commitment(
+            self._archive.database,
+            transaction_uid=transaction,
+            instances=[one.sop_instance_uid for one in references],
+            sender=requestor,
+            at=self._archive.clock(),
+        )
         with self._archive.database.write() as session:
             audit.append(
                 session,

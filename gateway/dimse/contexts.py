@@ -10,13 +10,15 @@ from pynetdicom import AllStoragePresentationContexts
 VERIFICATION: Final = "1.2.840.10008.1.1"
 STUDY_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
 STORAGE_COMMITMENT: Final = "1.2.840.10008.1.20.1"
+PERFORMED_PROCEDURE_STEP: Final = "1.2.840.10008.3.1.2.3.3"
+AVAILABILITY_NOTIFICATION: Final = "1.2.840.10008.5.1.4.33"
 #: The one instance of the Storage Commitment Push Model SOP class.
 COMMITMENT_INSTANCE: Final = "1.2.840.10008.1.20.1.1"
 
 #: Every standard storage class; `pynetdicom.StoragePresentationContexts` would lack Label Map Segmentation Storage.
 STORAGE_CLASSES: Final = frozenset(str(context.abstract_syntax) for context in AllStoragePresentationContexts)
 
-#: Query, retrieve and commitment; an association that proposes one of these is served by pynetdicom.
+#: Query, retrieve, commitment and announcements; an association that proposes one of these is served by pynetdicom.
 SERVICE_CLASSES: Final = {
     "1.2.840.10008.5.1.4.1.2.1.1": "Patient Root Query/Retrieve - FIND",
     "1.2.840.10008.5.1.4.1.2.1.2": "Patient Root Query/Retrieve - MOVE",
@@ -25,6 +27,8 @@ SERVICE_CLASSES: Final = {
     "1.2.840.10008.5.1.4.1.2.2.2": "Study Root Query/Retrieve - MOVE",
     "1.2.840.10008.5.1.4.1.2.2.3": "Study Root Query/Retrieve - GET",
     STORAGE_COMMITMENT: "Storage Commitment Push Model",
+    PERFORMED_PROCEDURE_STEP: "Modality Performed Procedure Step",
+    AVAILABILITY_NOTIFICATION: "Instance Availability Notification",
 }
 
 IMPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2"

@@ -13,6 +13,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation
 
+from gateway.dimse import announcements_scp, retrieve_scp
 from gateway.dimse.archive import Archive
 from gateway.dimse.commitment_scp import CommitmentScp
 from gateway.dimse.commitment_scu import on_event_report
@@ -26,7 +27,6 @@ from gateway.dimse.contexts import (
 )
 from gateway.dimse.guarded_socket import GuardedSocket
 from gateway.dimse.pdu import MAXIMUM_PDU_LENGTH, AssociateRequest
-from gateway.dimse.retrieve_scp import HANDLERS
 from gateway.dimse.status import SUCCESS
 from gateway.dimse.store_scp import StoreScp
 from gateway.services.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -115,7 +115,7 @@ class ServicesLane:
         association.bind(evt.EVT_C_STORE, _on_store, [self._store, transfer])
         association.bind(evt.EVT_DIMSE_RECV, _on_message, [guarded])
         if self._archive is not None and self._commitment is not None:
-            for event, handler in HANDLERS:
+            for event, handler in (*retrieve_scp.HANDLERS, *announcements_scp.HANDLERS):
                 association.bind(event, handler, [self._archive])
             association.bind(evt.EVT_N_ACTION, self._commitment.on_action)
             association.bind(evt.EVT_N_EVENT_REPORT, on_event_report, [self._archive.commitments])

@@ -17,6 +17,9 @@ NO_SUCH_INSTANCE: Final = 0x0112
 INVALID_ARGUMENT: Final = 0x0115
 CLASS_INSTANCE_CONFLICT: Final = 0x0119
 NO_SUCH_ACTION: Final = 0x0123
+NO_SUCH_CLASS: Final = 0x0118
+#: Error ID that goes with a processing failure, PS3.4 Table F.7.2-2.
+STEP_MAY_NOT_BE_CHANGED: Final = 0xA710
 INVALID_OBJECT_INSTANCE: Final = 0x0117
 SOP_CLASS_NOT_SUPPORTED: Final = 0x0122
 OUT_OF_RESOURCES: Final = 0xA700
@@ -39,11 +42,24 @@ STORE_STATUS: Final = {
 #: Status of C-FIND, C-MOVE and C-GET by error code; any other error is "unable to process".
 QUERY_STATUS: Final = {"BAD_IDENTIFIER": DATA_SET_DOES_NOT_MATCH}
 
+#: Status of N-CREATE and N-SET by error code; any other error is a processing failure.
+NORMALIZED_STATUS: Final = {
+    "DUPLICATE": 0x0111,
+    "NOT_FOUND": NO_SUCH_INSTANCE,
+    "STEP_IS_FINAL": PROCESSING_FAILURE,
+    "MISSING_ATTRIBUTE": 0x0120,
+    "INVALID_VALUE": 0x0106,
+    "MISSING_UID": INVALID_OBJECT_INSTANCE,
+    "INVALID_UID": INVALID_OBJECT_INSTANCE,
+}
+
 #: What status codes mean to a person, for peers' answers to us.
 _MEANINGS: Final = (
     (0x0000, 0x0000, "success"),
     (0x0110, 0x0110, "processing failure"),
     (0x0111, 0x0111, "duplicate SOP instance"),
+    (0x0106, 0x0106, "invalid attribute value"),
+    (0x0120, 0x0120, "missing attribute"),
     (0x0112, 0x0112, "no such SOP instance"),
     (0x0115, 0x0115, "invalid argument"),
     (0x0119, 0x0119, "SOP class and instance do not fit"),
@@ -69,6 +85,11 @@ def store_status(error: GatewayError) -> int:
 def query_status(error: GatewayError) -> int:
     """Return the C-FIND, C-MOVE or C-GET status that answers an error, PS3.4 Tables C.4-1 to C.4-3."""
     return QUERY_STATUS.get(error.code, CANNOT_UNDERSTAND)
+
+
+def normalized_status(error: GatewayError) -> int:
+    """Return the N-CREATE or N-SET status that answers an error, PS3.7 Annex C."""
+    return NORMALIZED_STATUS.get(error.code, PROCESSING_FAILURE)
 
 
 def meaning(status: int) -> str:

@@ -1,13 +1,13 @@
 """Close a study on evidence and open its cases; instances that arrive late reopen the same case as a new generation.
 
 A study is due when nothing new has come for the quiet time and what is known about its completeness does not speak
-against it. Which evidence closed it is recorded in words, and the reports repeat it.
+against it (`gateway.domain.evidence`). Which evidence closed it is recorded in words, and the reports repeat it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
@@ -18,10 +18,13 @@ from dicom_sr.series_digest import image_digest
 from dicom_sr.source import SourceSeries
 from gateway.config import Peer
 from gateway.domain.case import CaseEvent, CaseState, case_id, next_state
+from gateway.domain.evidence import judge
 from gateway.domain.instance import InstanceKind
 from gateway.domain.keys import digest_of
 from gateway.domain.pipeline import Pipeline, match
 from gateway.services import ledger
+from gateway.services.completeness import GapCount, known_facts, patience_of
+from gateway.services.blob_references import purged_series
 from gateway.services.environment import Environment
 from gateway.services.open_iteration import Opening, edits_in_force, open_iteration, supersede_runs
 from gateway.store import audit
@@ -54,7 +57,12 @@ class Closure:
 
 
 def find_closable(
-    env: Environment, *, now: datetime, still_sending: Collection[str], expected_count: ExpectedCount
+    env: Environment,
+    *,
+    now: datetime,
+    still_sending: Collection[str],
+    expected_count: ExpectedCount,
+    gaps: GapCount | None = None,
 ) -> tuple[Closure, ...]:
     """Return the studies that may be closed now.
 
@@ -68,8 +76,12 @@ def find_closable(
         Study Instance UIDs that an open association has brought something of.
     expected_count : ExpectedCount
         Asks the sender where it is configured to be asked.
+    gaps : GapCount, optional
+        Looks for missing slices; without it nobody looks.
     """
     node = env.config.node
+    patience = patience_of(node)
+    peers = {peer.ae_title: peer for peer in node.peers}
     with env.database.read() as session:
         open_studies = session.exec(
             select(Study).where(
@@ -77,27 +89,24 @@ def find_closable(
                 col(Study.last_received_at) <= now - timedelta(seconds=node.quiet_seconds),
             )
         ).all()
-        counts = {study.study_instance_uid: _instance_count(session, study) for study in open_studies}
-    peers = {peer.ae_title: peer for peer in node.peers}
+        known = [
+            known_facts(
+                session, study, peers.get(study.calling_aet), now=now,
+                is_arriving=study.study_instance_uid in still_sending,
+            )
+            for study in open_studies
+        ]  # fmt: skip
     found = []
-    for study in open_studies:
-        quiet = (now - study.last_received_at).total_seconds()
-        patience_over = quiet >= node.quiet_seconds_without_evidence
-        evidence = [f"no new instance for {quiet:.0f} s"]
-        uid = study.study_instance_uid
-        if uid in still_sending:
-            if not patience_over:
-                continue
-            evidence.append("an association that brought it is still open")
-        else:
-            evidence.append("every association that brought it has ended")
-        peer = peers.get(study.calling_aet)
-        expected = expected_count(peer, uid) if peer and peer.expected_count != "none" else None
-        if expected is not None:
-            if counts[uid] < expected and not patience_over:
-                continue
-            evidence.append(f"{counts[uid]} of {expected} instances that the sender reports")
-        found.append(Closure(study_instance_uid=uid, revision=study.revision, evidence=tuple(evidence)))
+    for study, at_hand in zip(open_studies, known, strict=True):
+        facts, uid, peer = at_hand, study.study_instance_uid, peers.get(study.calling_aet)
+        # What costs something is asked only when nothing else speaks against it any more.
+        if judge(facts, patience).may_close and peer is not None and peer.expected_count != "none":
+            facts = replace(facts, expected_instances=expected_count(peer, uid))
+        if gaps is not None and judge(facts, patience).may_close:
+            facts = replace(facts, series_with_gaps=gaps(uid, study.revision))
+        judgement = judge(facts, patience)
+        if judgement.may_close:
+            found.append(Closure(study_instance_uid=uid, revision=study.revision, evidence=judgement.sentences))
     return tuple(found)
 
 
@@ -140,8 +149,11 @@ def _series_inputs(env: Environment, study_uid: str) -> tuple[SeriesInput, ...]:
             .where(Instance.study_instance_uid == study_uid, Instance.kind == InstanceKind.IMAGE)
             .order_by(col(Instance.sop_instance_uid))
         ).all()
+        gone = purged_series(session, study_uid)
     grouped: dict[str, list[Instance]] = {}
     for instance in instances:
+        if instance.series_instance_uid in gone:
+            continue
         grouped.setdefault(instance.series_instance_uid, []).append(instance)
     found = []
     for members in grouped.values():
@@ -298,10 +310,3 @@ def _hold_ambiguous(session: Session, env: Environment, case: Case, taken: tuple
 
 def _inputs_digest(instances: list[dict[str, str]]) -> str:
     return digest_of({item["sha256"]: True for item in instances})
-
-
-def _instance_count(session: Session, study: Study) -> int:
-    rows = session.exec(
-        select(Instance.sop_instance_uid).where(Instance.study_instance_uid == study.study_instance_uid)
-    )
-    return len(rows.all())

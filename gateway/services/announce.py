@@ -1,0 +1,162 @@
+"""What modalities, archives and senders announce of a study before or after they send it, kept as evidence.
+
+Kept are UIDs, states and times; everything else of a procedure step describes a person or an exam and is not needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from sqlmodel import Session, col, select
+
+from gateway.domain.errors import IllegalTransition, NotFound
+from gateway.domain.evidence import STEP_TRANSITIONS, AnnouncementKind, StepState
+from gateway.store import audit
+from gateway.store.database import Database
+from gateway.store.tables import Announcement, Instance
+
+
+def announce(
+    database: Database,
+    *,
+    kind: AnnouncementKind,
+    source_uid: str,
+    studies: Iterable[str],
+    state: StepState,
+    instances: Sequence[str],
+    sender: str,
+    at: datetime,
+) -> None:
+    """Keep a new announcement.
+
+    Parameters
+    ----------
+    database : Database
+        Where.
+    kind : AnnouncementKind
+        What announces.
+    source_uid : str
+        SOP Instance UID of the procedure step or notification.
+    studies : iterable of str
+        Study Instance UIDs it is about; at least one.
+    state : StepState
+        How far it is.
+    instances : sequence of str
+        SOP Instance UIDs it lists.
+    sender : str
+        Calling AE title.
+    at : datetime
+        When.
+
+    Raises
+    ------
+    IllegalTransition
+        ``DUPLICATE`` if it is known already; nothing was changed.
+    """
+    with database.write() as session:
+        if _known(session, source_uid):
+            raise IllegalTransition("this was announced before", code="DUPLICATE")
+        rows = [
+            Announcement(
+                kind=kind,
+                source_uid=source_uid,
+                study_instance_uid=study,
+                state=state,
+                sender=sender,
+                announced_at=at,
+                changed_at=at,
+                instances=_named(instances),
+            )
+            for study in sorted(set(studies))
+        ]
+        session.add_all(rows)
+        _audit(session, rows[0], sender)
+
+
+def change_step(
+    database: Database,
+    *,
+    source_uid: str,
+    state: StepState | None,
+    instances: Sequence[str] | None,
+    sender: str,
+    at: datetime,
+) -> None:
+    """Change a procedure step; None leaves state or list as it is.
+
+    Raises
+    ------
+    NotFound
+        If it was never begun.
+    IllegalTransition
+        ``STEP_IS_FINAL`` if it has ended; nothing was changed.
+    """
+    with database.write() as session:
+        rows = [row for row in _known(session, source_uid) if row.kind == AnnouncementKind.PROCEDURE_STEP]
+        if not rows:
+            raise NotFound("no procedure step with this UID was begun here")
+        for row in rows:
+            before = StepState(row.state)
+            after = STEP_TRANSITIONS.get((before, state or before))
+            if after is None:
+                raise IllegalTransition(f"the procedure step is {before} and may not be changed", code="STEP_IS_FINAL")
+            row.state, row.changed_at = after, at
+            if instances is not None:
+                row.instances = _named(instances)
+        _audit(session, rows[0], sender)
+
+
+def announce_commitment(
+    database: Database, *, transaction_uid: str, instances: Sequence[str], sender: str, at: datetime
+) -> None:
+    """Keep what a storage commitment request says of the studies its instances belong to.
+
+    Whoever asks to have a study committed has sent it. What is asked for and not here belongs to a study only if
+    everything that is here belongs to that one. A request that was seen before changes nothing.
+    """
+    with database.read() as session:
+        found = session.exec(
+            select(Instance.study_instance_uid, Instance.sop_instance_uid).where(
+                col(Instance.sop_instance_uid).in_(instances)
+            )
+        ).all()
+        if not found or _known(session, transaction_uid):
+            return
+    by_study: dict[str, list[str]] = {}
+    for study, name in found:
+        by_study.setdefault(study, []).append(name)
+    with database.write() as session:
+        for study, names in by_study.items():
+            listed = _named(instances) if len(by_study) == 1 else sorted(names)
+            session.add(
+                Announcement(
+                    kind=AnnouncementKind.COMMITMENT,
+                    source_uid=transaction_uid,
+                    study_instance_uid=study,
+                    state=StepState.COMPLETED,
+                    sender=sender,
+                    announced_at=at,
+                    changed_at=at,
+                    instances=listed,
+                )
+            )
+
+
+def _known(session: Session, source_uid: str) -> Sequence[Announcement]:
+    return session.exec(select(Announcement).where(Announcement.source_uid == source_uid)).all()
+
+
+def _named(instances: Iterable[str]) -> list[str]:
+    return sorted(set(instances) - {""})
+
+
+def _audit(session: Session, row: Announcement, sender: str) -> None:
+    audit.append(
+        session,
+        at=row.changed_at,
+        actor=sender,
+        action="ANNOUNCED",
+        subject=row.source_uid,
+        detail={"kind": str(row.kind), "state": str(row.state), "instances": len(row.instances)},
+    )
