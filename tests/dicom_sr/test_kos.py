@@ -78,8 +78,11 @@ SELECTIONS: dict[str, dict[str, object]] = {
     "quality issue": {"title": KeyObjectTitle.QUALITY_ISSUE, "description": ""},
     "best in set": {"title": KeyObjectTitle.BEST_IN_SET, "reason": codes.BEST_OF_SERIES},
     "of interest": {"title": KeyObjectTitle.OF_INTEREST, "reason": None},
-    "rejected by a person": {"signature": SIGNATURE},
-    "results withdrawn": {"selected": RESULTS, "reason": codes.QUALITY_REASONS[codes.QualityReason.PROCESSING]},
+    "results rejected by a person": {
+        "selected": RESULTS,
+        "reason": codes.QUALITY_REASONS[codes.QualityReason.PROCESSING],
+        "signature": SIGNATURE,
+    },
 }
 
 
