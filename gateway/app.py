@@ -26,7 +26,7 @@ from gateway.dimse.node import DicomNode
 from gateway.dispatch.folder_lock import FolderLock
 from gateway.dispatch.inline import InlineDispatcher
 from gateway.dispatch.loop import Loop
-from gateway.domain.errors import ConfigurationError, PeerRejected, PeerUnreachable
+from gateway.domain.errors import ConfigurationError, GatewayError, PeerRejected, PeerUnreachable
 from gateway.domain.qc_status import QcStatus
 from gateway.services import assemble, holds, review
 from gateway.services.accept_edit import handle_edit, pending_edits
@@ -42,6 +42,7 @@ from gateway.services.load_series import load_image
 from gateway.services.picture_cache import PictureCache
 from gateway.services.pictures import Pictures
 from gateway.services.receive import Receiver
+from gateway.services.purge import Purger
 from gateway.store.migrate import upgrade
 from gateway.web.access import http_bind
 from gateway.web.app import create_app
@@ -55,6 +56,7 @@ _LOOK_FOR_STUDIES_S = 1.0
 _LOOK_FOR_EDITS_S = 10.0
 _LOOK_FOR_DELIVERIES_S = 2.0
 
+_PURGE_EVERY_S = 3600.0
 
 def gateway_version() -> str:
     """Return the installed version."""
@@ -179,6 +181,9 @@ class Parts:
             maximum_object_mb=config.node.maximum_object_mb,
         )
         archive = archive_of(config, env.database, env.blobs, env.clock)
+        discard = self._receiver.discard_purged
+        self._purger = Purger(env.database, env.blobs, config.data.retention, env.clock, discard)
+        self._retention = Loop("retention", self._purge, interval_s=_PURGE_EVERY_S)
         self._node = DicomNode(config.node, self._receiver, lambda _transfer: self._assembly.wake(), archive)
         self._followers = [self._loop_of(followed) for followed in config.follow]
         self._dicom_address = ""
@@ -188,7 +193,7 @@ class Parts:
         """Start everything on `stack`, doors last; return the ready line."""
         self._dispatcher.start()
         stack.callback(partial(self._dispatcher.stop, grace_s=_DRAIN_S))
-        for loop in (*self._deliveries, self._edits, self._assembly, *self._followers):
+        for loop in (*self._deliveries, self._edits, self._assembly, self._retention, *self._followers):
             loop.start()
             stack.callback(loop.stop)
         host, port = self._node.start()
@@ -227,11 +232,19 @@ class Parts:
 
     def _take_edits(self) -> bool:
         for uid in pending_edits(self._env):
-            handle_edit(self._env, uid)
+            try:
+                handle_edit(self._env, uid)
+            except GatewayError as error:
+                # One that cannot be looked at now must not keep the others waiting; it is looked at again.
+                log.error("an edit cannot be looked at now", code=error.code, detail=error.detail)
             self._dispatcher.wake()
         return False
 
     def _deliver(self, destination: str) -> bool:
+    def _purge(self) -> bool:
+        self._purger.run()
+        return False
+
         return self._deliverer.run_due(destination) > 0
 
     def _services(self) -> Services:

@@ -25,6 +25,7 @@ from gateway.domain.pipeline import (
     Stage,
     StageKind,
 )
+from gateway.domain.qc_status import QcStatus
 
 
 class _Section(BaseModel):
@@ -136,11 +137,32 @@ class WebConfig(_Section):
     """Link to a viewer, with ``{study_instance_uid}``."""
 
 
+class RetentionRule(_Section):
+    """What is taken off the disk when it has grown old. The database keeps its record of what was there.
+
+    Nothing goes of a study that has a case that is not final, a held object, or a delivery that has not arrived.
+    """
+
+    remove: Literal["received", "results"]
+    """``received``: images and whatever else came in. ``results``: objects made here that every destination has."""
+    after_days: float = Field(ge=0)
+    """Days since anything of the study changed or came in."""
+    studies: Literal["final", "untaken"] = "final"
+    """``final``: studies of which every case is final. ``untaken``: studies of which no pipeline took any series."""
+    qc_status: tuple[QcStatus, ...] = ()
+    """Only when each case of the study has one of these decisions; empty for any."""
+    proof: Literal["accepted", "listed", "committed"] = "listed"
+    """How sure a destination must be to have a result: it accepted it, it listed it when asked (or better), or it has
+    committed itself to keep it."""
+
+
 class DataConfig(_Section):
     """Where everything is kept."""
 
     folder: Path | None = None
     """Data folder; ``--data`` overrides it."""
+    retention: tuple[RetentionRule, ...] = ()
+    """What is taken off the disk, and when; empty: nothing ever. ``overread check --store`` shows what would go."""
 
 
 class DatabaseConfig(_Section):

@@ -22,6 +22,7 @@ def broken_rules(config: Config) -> tuple[Fault, ...]:
         *_peers(config),
         *_names(config),
         *_destinations(config),
+        *_retention(config),
         *_services(config),
         *_pipelines(config),
         *_secret_files(config),
@@ -100,6 +101,20 @@ def _commitment(path: KeyPath, config: Config, destination: Destination) -> Iter
     if callers and destination.ae_title not in callers:
         message = f"add '{destination.ae_title}' to node.peers: its report comes as a call"
         yield Fault(path=path, message=message)
+
+
+def _retention(config: Config) -> Iterator[Fault]:
+    """Say where a rule would never remove a result, since no destination gives the proof it asks for."""
+    given = {
+        d.name: 2 if d.commitment else 1 if d.read_back else 0 for d in config.destinations
+    }  # fmt: skip
+    for index, rule in enumerate(config.data.retention):
+        asked = {"accepted": 0, "listed": 1, "committed": 2}[rule.proof]
+        weaker = sorted(name for name, proof in given.items() if proof < asked)
+        if weaker:
+            needed = "commitment" if rule.proof == "committed" else "read_back or commitment"
+            message = f"'{rule.proof}' needs {needed} at destination {', '.join(weaker)}"
+            yield Fault(path=("data", "retention", index, "proof"), message=message)
 
 
 def _needed(destination: Destination) -> tuple[str, ...]:

@@ -33,6 +33,8 @@ _EXAMPLES = {
     "node.peers[].ae_title": "SCANNER1",
     "web.users[].name": "alice",
     "web.users[].token_file": "secrets/alice.token",
+    "data.retention[].remove": "received",
+    "data.retention[].after_days": "90",
     "destinations[].name": "pacs",
     "destinations[].kind": "dicom",
     "destinations[].ae_title": "PACS",

@@ -106,7 +106,7 @@ def _candidates_of(session: Session, env: Environment, study: Study, case: Case)
     outputs = session.exec(
         select(Output).where(Output.case_id == case.id, Output.kind == OutputKind.SEG).order_by(col(Output.made_at))
     ).all()
-    sources: dict[int, OutputSource] = {}
+    sources: dict[int, OutputSource | None] = {}
     found = []
     for output in outputs:
         run = ledger.runs_of(session, case.id, output.generation, output.iteration).get(output.stage)
@@ -114,8 +114,11 @@ def _candidates_of(session: Session, env: Environment, study: Study, case: Case)
             continue
         if output.generation not in sources:
             sources[output.generation] = _source(session, env, case, output.generation)
+        source = sources[output.generation]
+        if source is None:
+            continue
         state = _state(pipeline, case, is_shown=output.sop_instance_uid in shown)
-        found.append(_candidate(session, env, study, output, stages[output.stage], run, sources, state))
+        found.append(_candidate(session, env, study, output, stages[output.stage], run, source, state))
     return found
 
 
@@ -150,9 +153,12 @@ def _state(pipeline: Pipeline, case: Case, *, is_shown: bool) -> OutputState:
     return OutputState.OPEN if asked else OutputState.CLOSED
 
 
-def _source(session: Session, env: Environment, case: Case, generation: int) -> OutputSource:
+def _source(session: Session, env: Environment, case: Case, generation: int) -> OutputSource | None:
+    """Return the images of a generation, None when they are off the disk (retention): nothing compares with them."""
     iteration = ledger.iteration_of(session, case.id, generation, _first_number(session, case, generation))
-    paths = [env.blobs.path(item["sha256"]) for item in iteration.inputs]
+    paths = [env.blobs.location(item["sha256"]) for item in iteration.inputs]
+    if not all(path.is_file() for path in paths):
+        return None
 
     @cache
     def load() -> SourceSeries:
@@ -181,7 +187,7 @@ def _candidate(
     output: Output,
     stage: Stage,
     run: StageRun,
-    sources: dict[int, OutputSource],
+    source: OutputSource,
     state: OutputState,
 ) -> Candidate:
     edits = session.exec(select(Edit.digest).where(Edit.prior_sop_instance_uid == output.sop_instance_uid))
@@ -193,7 +199,7 @@ def _candidate(
         state=state,
         study_instance_uid=study.study_instance_uid,
         patient_id=study.patient_id,
-        source=sources[output.generation],
+        source=source,
         sop_instance_uid=output.sop_instance_uid,
         series_instance_uid=output.series_instance_uid,
         segments=stage.segments,

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Mapped
 from sqlmodel import Session, col, select
 
 from gateway.domain.pipeline import OutputKind
+from gateway.services.blob_references import is_offered
 from gateway.store.database import Database
 from gateway.store.tables import Instance, Output, Series, Study
 
@@ -190,20 +191,23 @@ def _with_contents(session: Session, rows: Sequence[Study]) -> tuple[HeldStudy, 
     counts: dict[str, int] = defaultdict(int)
     for study, uid, modality in session.exec(
         select(Series.study_instance_uid, Series.series_instance_uid, Series.modality).where(
-            col(Series.study_instance_uid).in_(uids)
+            col(Series.study_instance_uid).in_(uids),
+            exists().where(
+                col(Instance.series_instance_uid) == col(Series.series_instance_uid), is_offered(col(Instance.sha256))
+            ),
         )
     ):
         modalities[study].add(modality)
         series[study].add(uid)
     for study, number in session.exec(
         select(Instance.study_instance_uid, func.count())
-        .where(col(Instance.study_instance_uid).in_(uids))
+        .where(col(Instance.study_instance_uid).in_(uids), is_offered(col(Instance.sha256)))
         .group_by(col(Instance.study_instance_uid))
     ):
         counts[study] += number
     for study, uid, kind in session.exec(
         select(Output.study_instance_uid, Output.series_instance_uid, Output.kind).where(
-            col(Output.study_instance_uid).in_(uids)
+            col(Output.study_instance_uid).in_(uids), is_offered(col(Output.sha256))
         )
     ):
         modalities[study].add(OUTPUT_MODALITY.get(kind, "OT"))
@@ -261,10 +265,11 @@ def _series_of(session: Session, study: HeldStudy, query: HoldingQuery) -> Itera
 def _instances(
     session: Session, study_uids: Sequence[str], series_uid: str, sop_instance_uid: str
 ) -> Iterable[HeldInstance]:
-    made = select(Output).where(col(Output.study_instance_uid).in_(study_uids))
+    made = select(Output).where(col(Output.study_instance_uid).in_(study_uids), is_offered(col(Output.sha256)))
     received = select(Instance, Series.modality).where(
         col(Instance.study_instance_uid).in_(study_uids),
         Instance.series_instance_uid == Series.series_instance_uid,
+        is_offered(col(Instance.sha256)),
     )
     if series_uid:
         made = made.where(Output.series_instance_uid == series_uid)

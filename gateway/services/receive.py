@@ -23,6 +23,7 @@ from gateway.domain.instance import InstanceKind
 from gateway.services.arrival import Arrival, Door, KeptBlob, Outcome, Received
 from gateway.services.in_flight import Claims, RecentSeries
 from gateway.services.part10 import file_layout, file_meta
+from gateway.services.purged import is_purged, take_back
 from gateway.services.received_header import ReceivedHeader, read_header, require_uid
 from gateway.services.record_instance import (
     KnownVersion,
@@ -182,6 +183,12 @@ class Receiver:
         with self._database.write() as session:
             record_transfer(session, transfer, ended=ended, at=self._clock())
 
+    def discard_purged(self, sha256: str) -> None:
+        """Remove the file of a blob that retention marked, unless it came again meanwhile."""
+        with self._claims.of(sha256):
+            if is_purged(self._database, sha256):
+                self._blobs.discard(sha256)
+
     def keep(self, arrival: Arrival, header: ReceivedHeader, syntax: str, incoming: Incoming) -> Received:
         """Make a checked file durable and record it; only `IncomingInstance` calls this."""
         with self._claims.of(incoming.sha256):
@@ -191,6 +198,8 @@ class Receiver:
             except GatewayError:
                 self._forget(blob.sha256)
                 raise
+            if received.outcome is Outcome.DUPLICATE:
+                take_back(self._database, blob.sha256, sender=arrival.sender, at=self._clock())
         if received.outcome is Outcome.NEW:
             self._on_new(received)
         return received

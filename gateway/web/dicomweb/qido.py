@@ -156,7 +156,8 @@ def _study(study: HeldStudy, request: Request) -> JsonDataset:
     found |= attribute("ModalitiesInStudy", *study.modalities)
     found |= attribute("NumberOfStudyRelatedSeries", study.series_count)
     found |= attribute("NumberOfStudyRelatedInstances", study.instance_count)
-    found |= attribute("InstanceAvailability", "ONLINE")
+    # PS3.3 C.4.23.1.1: what retention took off the disk is known, and not there any more.
+    found |= attribute("InstanceAvailability", "ONLINE" if study.instance_count else "UNAVAILABLE")
     found |= attribute("RetrieveURL", _url(request, study.study_instance_uid))
     return dict(sorted(found.items()))
 
