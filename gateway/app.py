@@ -41,8 +41,8 @@ from gateway.services.follow_orthanc import orthanc_follower
 from gateway.services.load_series import load_image
 from gateway.services.picture_cache import PictureCache
 from gateway.services.pictures import Pictures
-from gateway.services.receive import Receiver
 from gateway.services.purge import Purger
+from gateway.services.receive import Receiver
 from gateway.store.migrate import upgrade
 from gateway.web.access import http_bind
 from gateway.web.app import create_app
@@ -55,8 +55,8 @@ _DRAIN_S = 30.0
 _LOOK_FOR_STUDIES_S = 1.0
 _LOOK_FOR_EDITS_S = 10.0
 _LOOK_FOR_DELIVERIES_S = 2.0
-
 _PURGE_EVERY_S = 3600.0
+
 
 def gateway_version() -> str:
     """Return the installed version."""
@@ -154,10 +154,10 @@ class Parts:
         self._data = data
         config = env.config
         self._count = ConfiguredCount(FindCount(config.node), QidoCount())
+        self._gaps = GapCheck(env)
         self._deliverer = Deliverer(
             env.database,
             env.blobs,
-        self._gaps = GapCheck(env)
             config.destinations,
             _couriers(config),
             env.clock,
@@ -180,10 +180,10 @@ class Parts:
             lambda _received: self._edits.wake(),
             maximum_object_mb=config.node.maximum_object_mb,
         )
-        archive = archive_of(config, env.database, env.blobs, env.clock)
         discard = self._receiver.discard_purged
         self._purger = Purger(env.database, env.blobs, config.data.retention, env.clock, discard)
         self._retention = Loop("retention", self._purge, interval_s=_PURGE_EVERY_S)
+        archive = archive_of(config, env.database, env.blobs, env.clock)
         self._node = DicomNode(config.node, self._receiver, lambda _transfer: self._assembly.wake(), archive)
         self._followers = [self._loop_of(followed) for followed in config.follow]
         self._dicom_address = ""
@@ -216,13 +216,13 @@ class Parts:
             now=self._env.clock(),
             still_sending=self._node.studies_open(),
             expected_count=self._expected_count,
+            gaps=self._gaps,
         )
         for closure in closures:
             if assemble.close_study(self._env, closure):
                 self._dispatcher.wake()
         return False
 
-            gaps=self._gaps,
     def _expected_count(self, peer: Peer, study_instance_uid: str) -> int | None:
         try:
             return self._count.expected_instances(peer, study_instance_uid)
@@ -240,11 +240,11 @@ class Parts:
             self._dispatcher.wake()
         return False
 
-    def _deliver(self, destination: str) -> bool:
     def _purge(self) -> bool:
         self._purger.run()
         return False
 
+    def _deliver(self, destination: str) -> bool:
         return self._deliverer.run_due(destination) > 0
 
     def _services(self) -> Services:

@@ -76,9 +76,9 @@ class Peer(_Section):
     """Site name: results and fair scheduling are grouped by it."""
     priority: Literal["stat", "urgent", "routine", "batch"] = "routine"
     """Priority of the cases it sends."""
-    tls: bool = False
     expected_series: tuple[str, ...] = ()
     """Regular expressions: a study it sends is complete when each is found in the description of a series."""
+    tls: bool = False
     """It speaks TLS: its calls without are refused, and we call it by TLS."""
     ca_file: Path | None = None
     """Root certificates, PEM, of its certificate; empty: node.tls.ca_file."""
@@ -216,6 +216,10 @@ class Destination(_Section):
     """SEG kind its viewers read best."""
     read_back: bool = True
     """Ask the peer for the object after sending, and call it delivered only when it is there."""
+    commitment: bool = False
+    """Call it delivered only when it has committed itself to keep it, by Storage Commitment (dicom)."""
+    commitment_seconds: float = Field(default=600.0, gt=0)
+    """How long to wait for its report before it is asked anew."""
     outputs: tuple[OutputKind, ...] = ()
     """Kinds it takes; empty for all but KOS, PROBABILITY_SEG and PSEUDO_TRUTH_SEG, which go only where named."""
     withdraw: bool = False
@@ -238,10 +242,6 @@ class Reader(_Section):
 class FollowedOrthanc(_Section):
     """An Orthanc whose change feed is followed for new images and edited SEGs."""
 
-    commitment: bool = False
-    """Call it delivered only when it has committed itself to keep it, by Storage Commitment (dicom)."""
-    commitment_seconds: float = Field(default=600.0, gt=0)
-    """How long to wait for its report before it is asked anew."""
     name: str
     """Name in logs and of the stored cursor."""
     url: str
