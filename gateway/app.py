@@ -35,6 +35,7 @@ from gateway.services.completeness import GapCheck
 from gateway.services.courier import Courier
 from gateway.services.courier_http import http_courier
 from gateway.services.deliver import Deliverer
+from gateway.services.edit_upload import EditUploads
 from gateway.services.environment import Environment, build_environment
 from gateway.services.expected_count import ConfiguredCount, QidoCount
 from gateway.services.follow_orthanc import orthanc_follower
@@ -261,6 +262,7 @@ class Parts:
             scratch=scratch,
             pictures=Pictures(env.database, env.blobs, partial(load_image, env), PictureCache(self._data / "pictures")),
             receiver=self._receiver,
+            edits=EditUploads(env=env, on_settled=self._dispatcher.wake),
             decide=self._decide,
             resolve_hold=self._resolve_hold,
             retry_delivery=self._retry_delivery,

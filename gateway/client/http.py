@@ -56,10 +56,11 @@ class GatewayClient:
         """POST JSON and return the JSON it answers; errors as in `get`."""
         return self._call("POST", path, json=dict(content))
 
-    def post_dicom(self, path: str, file: Path) -> Any:
-        """POST a DICOM file and return the JSON it answers; errors as in `get`."""
+    def post_file(self, path: str, file: Path, media_type: str, **query: str) -> Any:
+        """POST a file and return the JSON it answers; empty query values are left out, errors as in `get`."""
+        wanted = {key: value for key, value in query.items() if value}
         with file.open("rb") as stream:
-            return self._call("POST", path, data=stream, headers={"Content-Type": "application/dicom"})
+            return self._call("POST", path, data=stream, params=wanted, headers={"Content-Type": media_type})
 
     def download(self, path: str, target: Path) -> int:
         """Write what a GET answers to `target`, whole or not at all; return the number of bytes."""

@@ -90,17 +90,24 @@ def review(
 
 def edit(
     case_id: CaseId,
-    file: Annotated[Path, typer.Argument(help="The edited SEG.", exists=True, dir_okay=False)],
+    file: Annotated[
+        Path, typer.Argument(help="The edited SEG, NIfTI label map or RT structure set.", exists=True, dir_okay=False)
+    ],
+    stage: Annotated[
+        str, typer.Option(help="Stage it is an edit of; NIfTI label maps and structure sets need it.")
+    ] = "",
     url: GatewayUrl = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
-    """Hand in an edited SEG for a case.
+    """Hand in an edit for a case.
 
-    Prints what became of it: accepted, held with reasons, or unchanged.
+    A SEG, or with its stage a NIfTI label map (ITK-SNAP) or an RT structure set. Prints what became of it: accepted,
+    held with reasons, or unchanged.
     """
     from gateway.client.http import GatewayClient
 
-    answer = GatewayClient(url).post_dicom(f"/api/v1/cases/{case_id}/edits", file)
+    media_type = "application/x-nifti" if file.name.endswith((".nii", ".nii.gz")) else "application/dicom"
+    answer = GatewayClient(url).post_file(f"/api/v1/cases/{case_id}/edits", file, media_type, stage=stage)
     if as_json:
         print_json(answer)
     else:

@@ -11,6 +11,7 @@ from typing import Protocol
 from gateway.config import Config
 from gateway.domain.qc_status import QcStatus
 from gateway.services.arrival import Door, Received
+from gateway.services.edit_upload import EditUploads
 from gateway.services.pictures import Pictures
 from gateway.services.record_transfer import Transfer
 from gateway.store.blobs import BlobStore
@@ -20,7 +21,9 @@ from gateway.store.database import Database
 class Receiving(Protocol):
     """The one way in for instances; `gateway.services.receive.Receiver` is it."""
 
-    def receive(self, content: bytes | Path, *, door: Door | str, sender: str, case_hint: str = "") -> Received:
+    def receive(
+        self, content: bytes | Path, *, door: Door | str, sender: str, case_hint: str = "", stage_hint: str = ""
+    ) -> Received:
         """Receive one DICOM file; returns when it is durable.
 
         Raises
@@ -157,7 +160,7 @@ class Services:
         Folder for uploads in progress, on the file system of the data folder; emptied at start-up by its owner.
     pictures : Pictures
         Images and segmentations for pages.
-    receiver, decide, resolve_hold, retry_delivery, retry_case
+    receiver, edits, decide, resolve_hold, retry_delivery, retry_case
         What changes something.
     node : callable
         Facts about the running DICOM node.
@@ -177,6 +180,7 @@ class Services:
     scratch: Path
     pictures: Pictures
     receiver: Receiving
+    edits: EditUploads
     decide: Decide
     resolve_hold: ResolveHold
     retry_delivery: RetryDelivery

@@ -158,10 +158,14 @@ class Lab:
     def edit(self, file: Path | bytes, *, sender: str = "READER1", **more: str) -> EditOutcome:
         """Receive an edited SEG, match it, and run what it set off."""
         self.receiver.receive(file, door="dicom", sender=sender, called_aet="OVERREAD", **more)
+        (outcome,) = self.look()
+        return outcome
+
+    def look(self) -> list[EditOutcome]:
+        """Look at what was received and may be an edit, and run what that set off."""
         outcomes = [handle_edit(self.env, uid) for uid in pending_edits(self.env)]
         self.run()
-        (outcome,) = outcomes
-        return outcome
+        return outcomes
 
     def edited(self, output: Output, images: list[Path], *, seed: int = 1) -> Path:
         """Let the stand-in viewer edit an output; return its file."""

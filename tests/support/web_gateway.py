@@ -15,8 +15,12 @@ from dicom_sr.volume import Volume
 from gateway.config import Config
 from gateway.domain.case import next_state
 from gateway.domain.errors import IllegalTransition, NotFound
+from gateway.domain.pipeline import Pipeline, Stage, StageKind
 from gateway.domain.qc_status import QcStatus, event_of
 from gateway.services.arrival import Received
+from gateway.services.catalogue import Catalogue
+from gateway.services.edit_upload import EditUploads
+from gateway.services.environment import Environment, gateway_equipment
 from gateway.services.picture_cache import PictureCache
 from gateway.services.pictures import Pictures
 from gateway.services.receive import Receiver
@@ -64,6 +68,7 @@ class Bench:
             scratch=self.folder / "scratch",
             pictures=Pictures(self.database, self.blobs, _load_volume, PictureCache(self.folder / "pictures")),
             receiver=Receiver(self.database, self.blobs, self.clock, 0, self._on_new),
+            edits=EditUploads(env=self._environment(), on_settled=lambda: None),
             decide=self._decide,
             resolve_hold=self._resolve_hold,
             retry_delivery=self._retry_delivery,
@@ -75,6 +80,25 @@ class Bench:
         )
         self.services.scratch.mkdir(exist_ok=True)
         self.app = create_app(self.services)
+
+    def _environment(self) -> Environment:
+        """The services' own environment, with the pipeline of the seed declared just enough to name a stage."""
+        pipelines = [
+            Pipeline(
+                name="hippocampus-mr",
+                version="1",
+                stages=(Stage(name="hippocampus", kind=StageKind.SEGMENTATION, editable=True),),
+            )
+        ]
+        return Environment(
+            config=self.config,
+            database=self.database,
+            blobs=self.blobs,
+            pipelines={pipeline.name: pipeline for pipeline in pipelines},
+            catalogue=Catalogue(),
+            equipment=gateway_equipment(self.config, version="0.1.0"),
+            clock=self.clock,
+        )
 
     def clock(self) -> datetime:
         """The time stands still unless a test moves it."""

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, BinaryIO
 
 from fastapi import APIRouter, Query, Request, Response
@@ -16,11 +17,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
 from gateway.domain.errors import UnacceptableInstance
-from gateway.domain.instance import SEGMENTATION_CLASSES
+from gateway.domain.instance import RT_STRUCTURE_SET_STORAGE, SEGMENTATION_CLASSES
 from gateway.domain.qc_status import QcStatus
 from gateway.services import bundle, case_record, worklist
+from gateway.services.arrival import Received
 from gateway.services.case_record import CaseRecord
 from gateway.services.edit_outcome import EditOutcome, EditResult, edit_outcome
+from gateway.services.edit_upload import is_label_map
 from gateway.services.record_transfer import Transfer
 from gateway.services.worklist import CasePage, Counts
 from gateway.web.access import Identity
@@ -35,6 +38,11 @@ router = APIRouter(prefix="/api/v1/cases", tags=["cases"])
 #: How often the outcome of an uploaded edit is looked for, seconds.
 _LOOK_S = 0.1
 _CHUNK = 1 << 18
+#: Media types of one file as it is; what it holds is told by its content.
+_RAW = (
+    *("application/dicom", "application/octet-stream", ""),
+    *("application/x-nifti", "application/nifti", "application/gzip", "application/x-gzip"),
+)
 
 
 class Decision(BaseModel):
@@ -107,48 +115,65 @@ def retry_case(services: Provided, caller: Operator, case_id: str) -> CaseRecord
             "required": True,
             "content": {
                 "application/dicom": {"schema": {"type": "string", "format": "binary"}},
+                "application/x-nifti": {"schema": {"type": "string", "format": "binary"}},
                 "multipart/form-data": {
-                    "schema": {"type": "object", "properties": {"file": {"type": "string", "format": "binary"}}}
+                    "schema": {
+                        "type": "object",
+                        "properties": {"file": {"type": "string", "format": "binary"}, "stage": {"type": "string"}},
+                    }
                 },
             },
         }
     },
 )
 async def upload_edit(
-    services: Provided, caller: Sender, case_id: str, request: Request, response: Response
+    *,
+    services: Provided,
+    caller: Sender,
+    case_id: str,
+    request: Request,
+    response: Response,
+    stage: Annotated[str, Query(max_length=200)] = "",
 ) -> EditAnswer:
-    """Take an edited SEG for this case; answers when it was accepted, held or ignored, or after a bounded wait."""
-    answer = await receive_edit(services, caller, case_id, request)
+    """Take an edit of this case: a SEG, or with its `stage` named a NIfTI label map or contours (RT Structure Set).
+
+    Answers when it was accepted, held or ignored, or after a bounded wait. What the file is, is told by its content.
+    """
+    answer = await receive_edit(services, caller, case_id, request, stage=stage)
     if answer.outcome in (EditOutcome.HELD, EditOutcome.PENDING):
         response.status_code = 202
     return answer
 
 
-async def receive_edit(services: Services, caller: Identity, case_id: str, request: Request) -> EditAnswer:
+async def receive_edit(
+    services: Services, caller: Identity, case_id: str, request: Request, *, stage: str = ""
+) -> EditAnswer:
     """Receive the one file of a request as an edit of a case and wait, within bounds, for its outcome.
 
     Raises
     ------
     NotFound
-        If there is no such case.
+        If there is no such case, or no such stage in it.
     UnacceptableInstance
-        If the file is no segmentation object.
+        If the file is none of what people edit, or does not say its stage and the request neither.
+    DicomObjectError
+        If a label map cannot be taken.
     """
     await run_in_threadpool(case_record.require_case, services.database, case_id)
-    async with _body(request) as chunks, spooled(services, chunks) as path:
-        header = await run_in_threadpool(peek, path)
-        if header.sop_class_uid not in SEGMENTATION_CLASSES:
-            raise UnacceptableInstance("this is not a DICOM segmentation object", code="NOT_A_SEGMENTATION")
-        transfer = Transfer(sender=caller.name, door="upload")
-        received = await run_in_threadpool(
-            services.receiver.receive, path, door="upload", sender=caller.name, case_hint=case_id
-        )
-        transfer.add(received)
-        await run_in_threadpool(services.receiver.transfer_ended, transfer, ended="released")
-    result = await _outcome(services, received.sop_instance_uid, is_conflict=received.outcome == "CONFLICT")
+    async with _body(request) as sent, spooled(services, sent.chunks) as path:
+        target = _Target(case_id=case_id, stage=stage or sent.stage)
+        if await run_in_threadpool(is_label_map, path):
+            uid = await run_in_threadpool(
+                services.edits.take_label_map, path, case_id=case_id, stage=target.stage, sender=caller.name
+            )
+            kept, is_conflict = "NEW", False
+        else:
+            received = await run_in_threadpool(_receive, services, caller, path, target)
+            uid, kept, is_conflict = received.sop_instance_uid, received.outcome, received.outcome == "CONFLICT"
+    result = await _outcome(services, uid, is_conflict=is_conflict)
     return EditAnswer(
-        received=received.outcome,
-        sop_instance_uid=received.sop_instance_uid,
+        received=kept,
+        sop_instance_uid=uid,
         case_id=result.case_id or case_id,
         outcome=result.outcome,
         stage=result.stage,
@@ -186,6 +211,41 @@ def take_bundle(services: Provided, caller: Taker, case_id: str) -> StreamingRes
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Target:
+    """The case and stage an upload is for; the stage may be empty."""
+
+    case_id: str
+    stage: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sent:
+    """The one file of a request, and the stage that its form names."""
+
+    chunks: AsyncIterator[bytes]
+    stage: str = ""
+
+
+def _receive(services: Services, caller: Identity, path: Path, target: _Target) -> Received:
+    """Hand a DICOM object to the receiver, for its case and stage."""
+    sop_class = peek(path).sop_class_uid
+    if sop_class not in SEGMENTATION_CLASSES and sop_class != RT_STRUCTURE_SET_STORAGE:
+        raise UnacceptableInstance(
+            "this is neither a DICOM segmentation object, nor an RT structure set, nor a NIfTI label map",
+            code="NOT_A_SEGMENTATION",
+        )
+    contours = "an RT structure set" if sop_class == RT_STRUCTURE_SET_STORAGE else ""
+    services.edits.require_stage(target.case_id, target.stage, what=contours)
+    transfer = Transfer(sender=caller.name, door="upload")
+    received = services.receiver.receive(
+        path, door="upload", sender=caller.name, case_hint=target.case_id, stage_hint=target.stage
+    )
+    transfer.add(received)
+    services.receiver.transfer_ended(transfer, ended="released")
+    return received
+
+
 def _chunks(file: BinaryIO) -> Iterator[bytes]:
     with file:
         while chunk := file.read(_CHUNK):
@@ -193,19 +253,20 @@ def _chunks(file: BinaryIO) -> Iterator[bytes]:
 
 
 @asynccontextmanager
-async def _body(request: Request) -> AsyncIterator[AsyncIterator[bytes]]:
-    """Yield the bytes of the one file of a request, raw or as a form's file."""
+async def _body(request: Request) -> AsyncIterator[_Sent]:
+    """Yield the one file of a request, raw or as a form's file."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind in ("application/dicom", "application/octet-stream", ""):
-        yield request.stream()
+    if kind in _RAW:
+        yield _Sent(chunks=request.stream())
         return
     if kind != "multipart/form-data":
-        raise UnsupportedMedia("send application/dicom, or multipart/form-data with one file")
+        raise UnsupportedMedia("send application/dicom, application/x-nifti, or multipart/form-data with one file")
     async with request.form(max_files=1) as form:
         files = [value for value in form.values() if isinstance(value, UploadFile)]
         if not files:
             raise BadRequest("the form holds no file")
-        yield _read(files[0])
+        stage = form.get("stage")
+        yield _Sent(chunks=_read(files[0]), stage=stage.strip() if isinstance(stage, str) else "")
 
 
 async def _read(file: UploadFile) -> AsyncIterator[bytes]:
