@@ -79,6 +79,17 @@ _PRIVATE_FINDINGS: dict[str, tuple[str, str, str, QualityReason]] = {
     "MISSING_END": (
         "F-MISSING-END", "Missing end",
         "How far an independent segmentation reaches beyond the segment along its axis.", _PROCESSING),
+    "NOT_CALIBRATED": (
+        "F-NOT-CALIBRATED", "Not calibrated",
+        "1 if there were too few patients with expert masks to calibrate the verdict on, else 0.", _OTHER),
+    "INDEPENDENT_OVERLAP": (
+        "F-INDEPENDENT", "Overlap with an independent method",
+        "Dice coefficient of the segment with what another method finds, which is no truth either.", _PROCESSING),
+    "LESION_LOAD": ("F-LESION-LOAD", "Share of the brain", "Volume of lesions over that of the brain.", _PROCESSING),
+    "LESION_CONTRAST": (
+        "F-LESION-BRIGHT", "Brightness of the lesions",
+        "Mean of the lesions minus the brain's median, in robust spreads (IQR / 1.349) of the brain.", _PROCESSING),
+    "OUTSIDE_BRAIN": ("F-OUTSIDE", "Share outside the brain", "Share of its voxels outside the brain.", _PROCESSING),
     "LARGEST_COMPONENT": (
         "F-LARGEST-PART", "Share of the largest component",
         "Share of the segment's voxels in its largest connected component.", _PROCESSING),
@@ -135,6 +146,7 @@ _PRIVATE_FINDINGS: dict[str, tuple[str, str, str, QualityReason]] = {
 _SHORT_TITLES = {
     "FWHM": "Smoothness (FWHM)",
     "SECOND_COMPONENT": "Outside the main component",
+    "INDEPENDENT_OVERLAP": "Overlap, independent method",
     "FBER": "Energy head to air (FBER)",
     "QI1": "Artifacts in air (QI1)",
     "QI2": "Noise in air (QI2)",

@@ -193,7 +193,7 @@ def _reason(assessed: AssessedFinding) -> Reason:
 
 def _sentence(finding: Finding, criterion: Criterion | None) -> str:
     """Say value, interval and bounds; a rule that holds or not has nothing to say but its detail."""
-    is_rule = finding.value == 1.0 and criterion is not None and criterion.reject_above == 0.5
+    is_rule = finding.value == 1.0 and criterion is not None and 0.5 in (criterion.reject_above, criterion.review_above)
     if finding.detail and (is_rule or finding.value is None):
         return finding.detail
     stated = _stated(finding, criterion)

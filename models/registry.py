@@ -29,7 +29,7 @@ class ModelCard:
     name, version : str
         As the card says; free of blanks.
     kind : str
-        ``segmentation``, ``segmentation_qc``, ``image_qc``, ``bundle`` or ``command``.
+        ``segmentation``, ``brain``, ``segmentation_qc``, ``brain_qc``, ``image_qc``, ``bundle`` or ``command``.
     folder : Path
         Where its files are.
     digest : str

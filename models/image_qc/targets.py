@@ -68,6 +68,7 @@ _TARGETS = (
     ),
     Target(name="t1-brain", sequence=Sequence.T1, extent_mm=(110.0, 300.0), slice_mm=2.0, is_head=True),
     Target(name="flair-brain", sequence=Sequence.FLAIR, extent_mm=(110.0, 300.0), slice_mm=7.0, is_head=True),
+    Target(name="mr-head", extent_mm=(110.0, 300.0), slice_mm=7.0, is_head=True),
     Target(name="any", modality=""),
 )
 

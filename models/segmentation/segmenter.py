@@ -72,7 +72,7 @@ class Segmenter(Protocol):
 
 
 def load_segmenter(card: ModelCard, *, device: str = "auto", trusted: bool = False) -> Segmenter:
-    """Load a model of kind ``segmentation``, ``bundle`` or ``command``, its files checked against the card.
+    """Load a model of kind ``segmentation``, ``brain``, ``bundle`` or ``command``, its files checked against the card.
 
     Parameters
     ----------
@@ -93,6 +93,10 @@ def load_segmenter(card: ModelCard, *, device: str = "auto", trusted: bool = Fal
         from models.segmentation.unet_segmenter import UNetSegmenter
 
         return UNetSegmenter(card, device=device)
+    if card.kind == "brain":
+        from models.brain.segmenter import BrainSegmenter
+
+        return BrainSegmenter(card, device=device)
     if card.kind == "bundle":
         from models.segmentation.bundle import BundleSegmenter
 

@@ -14,6 +14,9 @@ from models.errors import InvalidModel
 from models.registry import ModelCard, verify
 from models.segmentation_qc.calibrated import read_calibration
 
+#: Kind of the card of quality control by rules alone, for brain and lesions.
+BRAIN_KIND = "brain_qc"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SegmentationQcResult:
@@ -78,13 +81,18 @@ class SegmentationQc(Protocol):
 
 
 def load_segmentation_qc(card: ModelCard, *, device: str = "auto") -> SegmentationQc:
-    """Load a model of kind ``segmentation_qc``, its files checked against the card.
+    """Load a model of kind ``segmentation_qc`` or ``brain_qc``, its files checked against the card.
 
     Raises
     ------
     TamperedWeights, InvalidModel, FingerprintMismatch
         If the model cannot be loaded as what its card says.
     """
+    if card.kind == BRAIN_KIND:
+        verify(card)
+        from models.brain.quality import BrainQuality
+
+        return BrainQuality(card)
     _check_kind(card)
     verify(card)
     if "companion" in read_card(card.folder):
@@ -104,6 +112,10 @@ def criteria_for(card: ModelCard) -> tuple[Criterion, ...]:
     InvalidModel
         If the card is of another kind, or its calibration is missing or damaged.
     """
+    if card.kind == BRAIN_KIND:
+        from models.brain.quality import CRITERIA
+
+        return CRITERIA
     _check_kind(card)
     return read_calibration(card.folder).criteria
 

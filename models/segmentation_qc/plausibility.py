@@ -116,7 +116,7 @@ def _one_segment(label: str, mask: Mask, grid: Grid, fingerprint: DatasetFingerp
         "VOLUME_OUT_OF_RANGE",
         z,
         f"{label} measures {volume:.2f} ml, {z:+.1f} standard deviations from the mean {known.mean:.2f} ml "
-        f"of {fingerprint.case_count} training crops (range {known.low:.2f} to {known.high:.2f} ml)",
+        f"of {fingerprint.case_count} training images (range {known.low:.2f} to {known.high:.2f} ml)",
     )
     parts, gap, border, hole = second_component(mask), slice_gap(mask), at_border(mask), holes(mask)
     yield found("SECOND_COMPONENT", parts, f"{parts:.1%} of {label} lies apart from its main part")

@@ -1,0 +1,264 @@
+"""Draw training images of lesions: lesion shapes that experts drew, put into other people's brains.
+
+The shapes lie where they lay, brain box upon brain box, so periventricular lesions stay periventricular. In FLAIR of MS
+patients the brain keeps its own lesions: where they are certain they count as lesions, where they are not they count
+as nothing. T1 brains are repainted as FLAIR from their intensity classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy import ndimage
+from torch.nn import functional
+
+from dicom_sr.segmentation import Mask
+from models.brain.heads import HeadCase, LesionMask
+from models.brain.synthesis import Drawn, chance
+from models.brain.view import HIGHEST, LOWEST, brain_view
+from models.preprocess import PreprocessPlan, canonical_view, prepare
+from models.segmentation.augment import disturb_region
+
+#: Grid of the lesion networks, mm: thick slices as 2-D FLAIR has them, fine in plane.
+PLAN = PreprocessPlan(spacing=(3.0, 1.0, 1.0), lower_percentile=0.0, upper_percentile=99.99)
+PATCH = (24, 96, 96)
+_SPACING = (3.0, 1.0, 1.0)
+_DEEP_MM = 3.0
+# Robust spreads above the brain's median: bright enough to be left open, bright enough to be taken as a lesion.
+_SUSPECT, _CERTAIN = 1.7, 2.4
+_LEAST_CERTAIN_VOXELS = 4
+_LIKELY_PLACE = 0.004
+
+Float32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BrainSource:
+    """A brain that lesions are put into, on the grid of the lesion networks.
+
+    Parameters
+    ----------
+    image : numpy.ndarray, (z, y, x), float32
+        Robust spreads from the median; of a T1 image its intensity classes, 0 (fluid) to 3 (white matter).
+    brain : numpy.ndarray, (z, y, x), bool
+    deep : numpy.ndarray, (z, y, x), bool
+        At least 3 mm below the surface.
+    own : numpy.ndarray, (z, y, x), int8
+        The brain's own lesions: 1 certain, -1 open, 0 none.
+    is_flair : bool
+        Whether `image` is real FLAIR.
+    """
+
+    image: Float32
+    brain: Mask
+    deep: Mask
+    own: npt.NDArray[np.int8]
+    is_flair: bool
+
+
+class LesionSampler:
+    """Draws crops with lesions.
+
+    Parameters
+    ----------
+    heads : sequence of HeadCase
+        T1 and FLAIR heads; others are left out.
+    masks : sequence of LesionMask
+        Shapes to put in.
+    """
+
+    def __init__(self, heads: Sequence[HeadCase], masks: Sequence[LesionMask]) -> None:
+        self._shapes = [_boxed(mask) for mask in masks]
+        chosen = [head for head in heads if head.source.sequence in ("FLAIR", "T1")]
+        self._sources = [brain_source(head, self._shapes) for head in chosen]
+
+    def draw(self, generator: torch.Generator) -> Drawn:
+        """Draw one crop with its lesions; -1 where a bright spot may or may not be one."""
+        random = np.random.default_rng(int(torch.randint(2**31, (), generator=generator)))
+        flair = [s for s in self._sources if s.is_flair]
+        painted = [s for s in self._sources if not s.is_flair]
+        pool = flair if not painted or (flair and random.random() < 0.7) else painted
+        source = pool[int(random.integers(len(pool)))]
+        image = source.image.copy() if source.is_flair else _painted_flair(source, random)
+        shape = self._shapes[int(random.integers(len(self._shapes)))]
+        lesions = _placed(shape, source.brain.shape, random)
+        lesions |= _blobs(source.brain.shape, random)
+        lesions &= source.deep & (image > -1.5) & (image < 1.8)
+        image, added = _brightened(image, lesions, random)
+        truth = np.where(added, np.int8(1), source.own)
+        return _cropped(image, source.brain, truth, random, generator)
+
+
+def brain_source(head: HeadCase, shapes: Sequence[Mask]) -> BrainSource:
+    """Prepare a head for lesions; `shapes` say where lesions are likely."""
+    prepared = prepare(head.volume, PLAN)
+    brain: Mask = prepared.apply(head.brain.astype(np.uint8)) > 0.5
+    view = brain_view(prepared.voxels, brain)
+    image, inside = view.channels[0], view.channels[1] > 0.5
+    deep: Mask = ndimage.distance_transform_edt(inside, sampling=_SPACING) > _DEEP_MM
+    is_flair = head.source.sequence == "FLAIR"
+    own = np.zeros(inside.shape, np.int8)
+    if is_flair:
+        likely = _likely(shapes, inside.shape)
+        bright = ndimage.gaussian_filter(image, (0.0, 0.6, 0.6))
+        suspect = (bright > _SUSPECT) & deep & likely
+        own[ndimage.binary_dilation(suspect, np.ones((1, 3, 3), bool))] = -1
+        if head.changed is not None:
+            own[_large((bright > _CERTAIN) & deep & likely)] = 1
+            own[(prepared.apply(head.changed.astype(np.uint8)) > 0.5)[view.box] & (image > 1.0)] = 1
+    else:
+        image = _tissue_classes(image, inside)
+    return BrainSource(image=image, brain=inside, deep=deep, own=own, is_flair=is_flair)
+
+
+def _boxed(mask: LesionMask) -> Mask:
+    """Cut the lesions out by the box of the brain, canonical axes."""
+    brain, _ = canonical_view(mask.brain, mask.grid)
+    lesions, _ = canonical_view(mask.lesions, mask.grid)
+    where = np.argwhere(brain)
+    (z0, y0, x0), (z1, y1, x1) = where.min(axis=0), where.max(axis=0) + 1
+    return lesions[z0:z1, y0:y1, x0:x1]
+
+
+def _placed(shape: Mask, size: tuple[int, ...], random: np.random.Generator) -> Mask:
+    """Stretch lesion shapes onto another brain's box, mirrored half of the time, a little displaced."""
+    turned = shape[:, :, ::-1] if random.random() < 0.5 else shape
+    stretch = np.array(turned.shape) / np.array(size) * random.uniform(0.95, 1.05, 3)
+    offset = (np.array(turned.shape) - stretch * np.array(size)) / 2 + random.normal(0, 2.0, 3)
+    soft = ndimage.affine_transform(turned.astype(np.float32), stretch, offset, output_shape=size, order=1)
+    placed: Mask = soft > random.uniform(0.25, 0.6)
+    if random.random() < 0.3:
+        placed &= _coarse_field(size, random) > 0
+    return placed
+
+
+def _likely(shapes: Sequence[Mask], size: tuple[int, ...]) -> Mask:
+    total = np.zeros(size, np.float64)
+    for shape in shapes:
+        stretch = np.array(shape.shape) / np.array(size)
+        total += ndimage.affine_transform(shape.astype(np.float32), stretch, output_shape=size, order=1)
+    spread = ndimage.gaussian_filter(total / len(shapes), (2.0, 6.0, 6.0))
+    likely: Mask = (spread + spread[:, :, ::-1]) / 2 > _LIKELY_PLACE
+    return likely
+
+
+def _blobs(size: tuple[int, ...], random: np.random.Generator) -> Mask:
+    """Draw a few small ellipsoids anywhere."""
+    found = np.zeros(size, bool)
+    for _ in range(int(random.poisson(6))):
+        centre = [random.uniform(0.1, 0.9) * n for n in size]
+        radii = np.exp(random.uniform(np.log(1.2), np.log(5.0))) * random.uniform(0.7, 1.4, 3) / np.array(_SPACING)
+        low = [max(0, int(c - r) - 1) for c, r in zip(centre, radii, strict=True)]
+        high = [min(n, int(c + r) + 2) for c, r, n in zip(centre, radii, size, strict=True)]
+        axes = np.ogrid[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+        distance = sum(((a - c) / r) ** 2 for a, c, r in zip(axes, centre, radii, strict=True))
+        found[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] |= distance <= 1
+    return found
+
+
+def _brightened(image: Float32, lesions: Mask, random: np.random.Generator) -> tuple[Float32, Mask]:
+    """Brighten lesions by an amount that varies over the brain, with soft edges."""
+    soft = ndimage.gaussian_filter(
+        lesions.astype(np.float32), (0.3, random.uniform(0.4, 0.9), random.uniform(0.4, 0.9))
+    )
+    strength = np.exp(random.uniform(np.log(1.1), np.log(4.0))) * np.exp(0.25 * _coarse_field(image.shape, random))
+    target = random.uniform(0.3, 1.0)
+    raised = image * (1 - target * soft) + target * soft * np.median(image[lesions]) if lesions.any() else image
+    bright = (raised + soft * strength).astype(np.float32)
+    return bright, lesions & (soft > 0.3)
+
+
+def _painted_flair(source: BrainSource, random: np.random.Generator) -> Float32:
+    """Give the classes of a T1 brain the intensities of FLAIR: fluid dark, grey brighter than white matter."""
+    white, step = random.normal(-0.5, 0.2), random.uniform(0.2, 1.2)
+    levels = np.array([random.uniform(-4.0, -2.0), white + step * random.uniform(0.4, 1.0), white + step, white])
+    spreads = random.uniform(0.15, 0.5, 4)
+    classes = source.image.astype(np.int64)
+    image = levels[classes] + spreads[classes] * random.normal(size=classes.shape)
+    image += 0.3 * ndimage.gaussian_filter(random.normal(size=classes.shape), (0.8, 2.0, 2.0)) * 8
+    smooth = ndimage.gaussian_filter(image, (0.3, random.uniform(0.4, 0.9), random.uniform(0.4, 0.9)))
+    return np.where(source.brain, smooth, 0.0).astype(np.float32)
+
+
+def _cropped(
+    image: Float32, brain: Mask, truth: npt.NDArray[np.int8], random: np.random.Generator, generator: torch.Generator
+) -> Drawn:
+    """Cut a crop, mostly around a lesion, turned and stretched; then degrade it."""
+    wanted = np.argwhere(truth == 1) if random.random() < 0.75 else np.argwhere(brain)
+    wanted = wanted if len(wanted) else np.argwhere(brain)
+    centre = wanted[int(random.integers(len(wanted)))] + random.normal(0, (4, 16, 16))
+    grid = _crop_grid(image.shape, centre, random)
+    stacked = torch.from_numpy(np.stack([image, brain.astype(np.float32)]))
+    sampled = functional.grid_sample(stacked[None], grid, padding_mode="zeros", align_corners=True)[0]
+    labels = torch.from_numpy(truth.astype(np.float32))[None, None]
+    values = functional.grid_sample(labels, grid, mode="nearest", padding_mode="zeros", align_corners=True)[0, 0]
+    inside = sampled[1] > 0.5
+    worse = _degraded(sampled[0].numpy(), random)
+    scored = torch.from_numpy(np.clip(worse, LOWEST, HIGHEST)) * inside
+    if chance(0.3, generator):
+        inside &= disturb_region(inside.float()[None, None], generator)[0, 0] > 0.5
+        scored = scored * inside
+    channels = torch.stack([scored, inside.float()])[None]
+    return Drawn(images=channels, truth=torch.where(inside, values.round(), torch.zeros_like(values)).long()[None])
+
+
+def _crop_grid(size: tuple[int, ...], centre: npt.NDArray[np.float64], random: np.random.Generator) -> torch.Tensor:
+    axes = [np.arange(n, dtype=np.float32) - (n - 1) / 2 for n in PATCH]
+    z, y, x = np.meshgrid(*axes, indexing="ij")
+    angle, scales = random.uniform(-0.35, 0.35), np.exp(random.uniform(-0.18, 0.18, 3))
+    if random.random() < 0.5:
+        scales[2] = -scales[2]
+    y, x = y * scales[1], x * scales[2]
+    turned = (z * scales[0], y * np.cos(angle) - x * np.sin(angle), y * np.sin(angle) + x * np.cos(angle))
+    spans = [max(n - 1, 1) / 2 for n in size]
+    places = [(axis + c) / span - 1 for axis, c, span in zip(turned, centre, spans, strict=True)]
+    return torch.from_numpy(np.stack(places[::-1], axis=-1).astype(np.float32))[None]
+
+
+def _degraded(image: Float32, random: np.random.Generator) -> Float32:
+    if random.random() < 0.5:
+        image = ndimage.gaussian_filter(image, (random.uniform(0, 0.5), *[random.uniform(0, 0.9)] * 2))
+    if random.random() < 0.4:
+        image = _thick(image, random.uniform(1.0, 2.2))
+    image = image * random.uniform(0.75, 1.3) + random.normal(0, 0.2)
+    image = image + 0.5 * random.random() * _coarse_field(image.shape, random)
+    noise = random.normal(size=image.shape).astype(np.float32)
+    return (image + 0.4 * random.random() ** 2 * noise).astype(np.float32)
+
+
+def _thick(image: Float32, factor: float) -> Float32:
+    """Average over slices `factor` times as thick, then interpolate linearly between them as preprocessing does."""
+    depth, rest = image.shape[0], [np.arange(n) for n in image.shape[1:]]
+    count = max(4, round(depth / factor))
+    places = (np.arange(count) + 0.5) * depth / count - 0.5
+    blurred = ndimage.gaussian_filter1d(image, 0.42 * factor, axis=0)
+    planes = ndimage.map_coordinates(blurred, np.meshgrid(places, *rest, indexing="ij"), order=1)
+    back = np.clip((np.arange(depth) + 0.5) * count / depth - 0.5, 0, count - 1)
+    return np.asarray(ndimage.map_coordinates(planes, np.meshgrid(back, *rest, indexing="ij"), order=1), np.float32)
+
+
+def _coarse_field(size: tuple[int, ...], random: np.random.Generator) -> Float32:
+    """Return a smooth field of unit spread that changes a few times over the image."""
+    coarse = torch.from_numpy(random.normal(size=(1, 1, 4, 5, 5)).astype(np.float32))
+    return functional.interpolate(coarse, size=tuple(size), mode="trilinear", align_corners=True)[0, 0].numpy()
+
+
+def _tissue_classes(image: Float32, inside: Mask) -> Float32:
+    values = image[inside]
+    limits = np.quantile(values, (0.12, 0.3, 0.58))
+    classes = np.digitize(image, limits).astype(np.float32)
+    assert all(low <= high for low, high in pairwise(limits))
+    return np.where(inside, classes, 0.0).astype(np.float32)
+
+
+def _large(mask: Mask) -> Mask:
+    pieces, _ = ndimage.label(mask)
+    sizes = np.bincount(pieces.ravel())
+    sizes[0] = 0
+    kept: Mask = (sizes >= _LEAST_CERTAIN_VOXELS)[pieces]
+    return kept

@@ -1,0 +1,224 @@
+"""Train and measure the lesion networks: one full expert truth as an example, and lesions known to be new."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from dicom_sr.segmentation import Mask
+from dicom_sr.volume import Volume
+from models.brain.heads import HeadCase, LesionMask, example_heads
+from models.brain.lesion_synthesis import PLAN, LesionSampler
+from models.brain.segmenter import BrainSegmenter
+from models.brain.train import BrainTrainingSettings, train_network
+from models.brain.view import score_intensity
+from models.card import METRICS_FILE
+from models.errors import UnusableVolume
+from models.fingerprint import fingerprint_of
+from models.metrics import dice, volume_ml
+from models.registry import ModelCard
+from models.segmentation.ensemble import EnsembleConfig, write_ensemble
+from models.segmentation.unet import UNetShape
+
+NAME = "flair-lesions"
+LABEL = "White matter lesions"
+CASES_FILE = "cases.csv"
+NETWORK, BASELINE = "network", "intensity outliers, best threshold in hindsight"
+#: Person that each network of the ensemble did not see, in order; nobody's lesions of `TEST_PATIENT` were seen by any.
+LEFT_OUT = ("ms-patient01", "ms-patient12")
+_THRESHOLDS = tuple(float(t) for t in np.arange(1.0, 5.01, 0.25))
+_DEEP_MM = 3.0
+_CONNECTED = np.ones((3, 3, 3))
+_ACCOUNT = {
+    "purpose": "Bright lesions in the brain on FLAIR, inside a given brain mask.",
+    "data": "Brains: 4 FLAIR of two MS patients (Lesjak et al. 2017, CC BY), one FLAIR and two T1 of a patient with a "
+    "tumour, two T1 of other persons. Lesion shapes: consensus masks of 19 other MS patients (same source), without "
+    "their images. The only patient with image and full lesion truth (patient07) was kept out.",
+    "synthetic": "Almost everything: lesion shapes of one person are stretched into the brain of another and "
+    "brightened by random amounts; T1 brains are repainted as FLAIR. In the four real MS images lesions that are "
+    "bright beyond doubt, or that experts marked as new, count as lesions; other bright spots where lesions are "
+    "common count as nothing.",
+    "limits": "Not measured on enough patients to say how good it is: one full truth. It marks what is bright, also "
+    "oedema and tumour, and cannot tell causes apart; faint and small lesions are missed. Lesions within 3 mm of the "
+    "surface were not trained.",
+    "claim": "Research reference model. No clinical claim is made.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LesionScore:
+    """One image under one method.
+
+    Parameters
+    ----------
+    case, method : str
+        What was measured.
+    truth : str
+        ``all lesions``, or ``lesions known to be new`` where experts marked no others: then only what is found of
+        them is measured, and the rest is nan.
+    dice : float
+        0..1, or nan.
+    lesions, detected : int
+        Lesions of the truth (26-connected pieces), and how many of them are touched.
+    false_lesions : float
+        Pieces that touch no lesion, or nan.
+    volume_ml, truth_ml : float
+        Millilitres.
+    threshold : float
+        Of the outlier method, robust spreads; nan for the network.
+    """
+
+    case: str
+    method: str
+    truth: str
+    dice: float
+    lesions: int
+    detected: int
+    false_lesions: float
+    volume_ml: float
+    truth_ml: float
+    threshold: float
+
+
+def train(
+    heads: Sequence[HeadCase],
+    masks: Sequence[LesionMask],
+    out: Path,
+    *,
+    work: Path,
+    settings: BrainTrainingSettings | None = None,
+) -> Path:
+    """Train the ensemble and write its weights folder; see `models.brain.brain_mask.train`.
+
+    Raises
+    ------
+    UnusableVolume
+        If leaving out a person leaves no head.
+    """
+    chosen = settings or BrainTrainingSettings()
+    shape = UNetShape(input_channels=2, output_channels=2, channels=chosen.channels)
+    trained = []
+    for number, person in enumerate(LEFT_OUT):
+        seen = [head for head in heads if head.source.person != person]
+        if not seen:
+            raise UnusableVolume("without the person left out there is no head to train on")
+        draw = LesionSampler(seen, masks).draw
+        kept = work / f"member{number}.safetensors"
+        trained.append(train_network(draw, shape, chosen, seed=chosen.seed + number, kept=kept))
+    fingerprint = fingerprint_of(
+        [(_brain_as_volume(mask), mask.lesions.astype(np.uint8)) for mask in masks], labels=(LABEL,)
+    )
+    config = EnsembleConfig(shape=shape, members=len(trained), plan=PLAN, mirror=True)
+    card = {
+        "schema": 1,
+        "name": NAME,
+        "version": "1.0.0",
+        "kind": "brain",
+        "labels": [LABEL],
+        "needs_region": True,
+        "training": {
+            "heads": [head.source.name for head in heads if head.source.sequence in ("FLAIR", "T1")],
+            "lesion_shapes_of": [mask.patient for mask in masks],
+            "left_out_persons": list(LEFT_OUT),
+            "steps_per_member": [member.steps for member in trained],
+            "settings": asdict(chosen),
+        },
+        **_ACCOUNT,
+    }
+    networks = [member.network for member in trained]
+    write_ensemble(out, networks, config=config, fingerprint=fingerprint, card=card)
+    return out
+
+
+def evaluate(heads: Sequence[HeadCase], data: Path, card: ModelCard, out: Path | None = None) -> Mapping[str, Any]:
+    """Measure on the patient kept out, and on new lesions by the network that did not see the patient.
+
+    Parameters
+    ----------
+    heads : sequence of HeadCase
+        Heads; those without marked lesions are not used.
+    data : Path
+        Folder that holds all data sets.
+    card : ModelCard
+        The ensemble.
+    out : Path, optional
+        Folder for ``cases.csv`` and ``metrics.json``; None: the weights folder.
+    """
+    folder = out or card.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    scores = [*_example_scores(data, card), *(s for head in heads for s in _change_scores(head, card))]
+    _write(folder / CASES_FILE, scores)
+    report = {"model": {"version": card.version, "digest": card.digest}, "examples": [_rounded(s) for s in scores]}
+    (folder / METRICS_FILE).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    return report
+
+
+def bright_outliers(volume: Volume, brain: Mask, threshold: float) -> Mask:
+    """Return what is brighter than the brain's median by `threshold` robust spreads, at least 3 mm deep."""
+    deep = ndimage.distance_transform_edt(brain, sampling=volume.grid.spacing) > _DEEP_MM
+    found: Mask = deep & (score_intensity(volume.voxels, brain) > threshold)
+    return found
+
+
+def _example_scores(data: Path, card: ModelCard) -> Iterator[LesionScore]:
+    for name, volume, brain, truth in example_heads(data):
+        found = BrainSegmenter(card, device="cpu").segment(volume, region=brain).labels == 1
+        yield _score(name, NETWORK, found, truth, volume, full=True)
+        tried = [(dice(bright_outliers(volume, brain, t), truth), t) for t in _THRESHOLDS]
+        _, best = max(tried)
+        plain = bright_outliers(volume, brain, best)
+        yield _score(name, BASELINE, plain, truth, volume, full=True, threshold=best)
+
+
+def _change_scores(head: HeadCase, card: ModelCard) -> Iterator[LesionScore]:
+    if head.changed is None:
+        return
+    unseen = [number for number, person in enumerate(LEFT_OUT) if person == head.source.person]
+    found = BrainSegmenter(card, device="cpu", members=unseen).segment(head.volume, region=head.brain).labels == 1
+    yield _score(head.source.name, NETWORK, found, head.changed, head.volume, full=False)
+
+
+def _score(
+    case: str, method: str, found: Mask, truth: Mask, volume: Volume, *, full: bool, threshold: float = np.nan
+) -> LesionScore:
+    spacing = volume.grid.spacing
+    pieces, count = ndimage.label(truth, _CONNECTED)
+    touched = set(np.unique(pieces[found]).tolist()) - {0}
+    others, made = ndimage.label(found, _CONNECTED)
+    right = set(np.unique(others[truth]).tolist()) - {0}
+    return LesionScore(
+        case=case,
+        method=method,
+        truth="all lesions" if full else "lesions known to be new",
+        dice=dice(found, truth) if full else np.nan,
+        lesions=count,
+        detected=len(touched),
+        false_lesions=float(made - len(right)) if full else np.nan,
+        volume_ml=volume_ml(found, spacing),
+        truth_ml=volume_ml(truth, spacing),
+        threshold=threshold,
+    )
+
+
+def _write(path: Path, scores: Sequence[LesionScore]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, [field.name for field in fields(LesionScore)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(_rounded(score) for score in scores)
+
+
+def _rounded(score: LesionScore) -> dict[str, Any]:
+    row = asdict(score)
+    return {key: (None if np.isnan(v) else round(v, 4)) if isinstance(v, float) else v for key, v in row.items()}
+
+
+def _brain_as_volume(mask: LesionMask) -> Volume:
+    """Stand in for the image that is not at hand: the fingerprint is about the lesions."""
+    return Volume(grid=mask.grid, voxels=mask.brain.astype(np.float32), modality="MR")

@@ -1,0 +1,133 @@
+"""Train one network after the other from a sampler of images; what is finished is kept and not trained again."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch.nn import functional
+
+from models.brain.synthesis import Drawn
+from models.segmentation.unet import UNet3d, UNetShape
+
+_log = logging.getLogger(__name__)
+_SMOOTH = 1.0
+Draw = Callable[[torch.Generator], Drawn]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrainTrainingSettings:
+    """How to train.
+
+    Parameters
+    ----------
+    minutes : float or None
+        Wall-clock budget of one network; None: `steps`.
+    steps : int
+        Steps of one network where there is no budget of time.
+    learning_rate, weight_decay : float
+        AdamW, cosine from the peak to nothing.
+    seed : int
+        Network n starts from ``seed + n``.
+    threads : int
+        CPU threads.
+    channels : tuple of int
+        Feature channels per level of the U-Net.
+    """
+
+    minutes: float | None = None
+    steps: int = 700
+    learning_rate: float = 3e-3
+    weight_decay: float = 1e-2
+    seed: int = 0
+    threads: int = 1
+    channels: tuple[int, ...] = (8, 16, 32, 64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """A network and how many steps made it."""
+
+    network: UNet3d
+    steps: int
+
+
+def train_network(draw: Draw, shape: UNetShape, settings: BrainTrainingSettings, *, seed: int, kept: Path) -> Trained:
+    """Train a network, or read it if an earlier, interrupted training finished it.
+
+    Parameters
+    ----------
+    draw : callable
+        Draws one training image.
+    shape : UNetShape
+        Architecture.
+    settings : BrainTrainingSettings
+        How to train.
+    seed : int
+        Where random numbers start.
+    kept : Path
+        File (safetensors) that the finished network is kept in.
+    """
+    torch.set_num_threads(settings.threads)
+    torch.manual_seed(seed)
+    network = UNet3d(shape).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    if kept.is_file():
+        tensors = load_file(kept)
+        steps = int(tensors.pop("steps"))
+        network.load_state_dict(tensors, strict=True)
+        return Trained(network=network.eval(), steps=steps)
+    steps = _run(network, draw, settings, torch.Generator().manual_seed(seed))
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    state = {key: value.detach().contiguous().clone() for key, value in network.state_dict().items()}
+    save_file({**state, "steps": torch.tensor(steps)}, kept)
+    return Trained(network=network.eval(), steps=steps)
+
+
+def _run(network: UNet3d, draw: Draw, settings: BrainTrainingSettings, generator: torch.Generator) -> int:
+    optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    network.train()
+    started, step, recent = time.monotonic(), 0, math.nan
+    while True:
+        elapsed = time.monotonic() - started
+        progress = step / settings.steps if settings.minutes is None else elapsed / (60 * settings.minutes)
+        if progress >= 1:
+            return step
+        rate = settings.learning_rate * min(1.0, (step + 1) / 40) * (0.5 * (1 + math.cos(math.pi * progress)) + 0.005)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        drawn = draw(generator)
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = network(drawn.images.contiguous(memory_format=torch.channels_last_3d))
+        loss = partial_loss(logits.float(), drawn.truth)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 12.0)
+        optimizer.step()
+        recent = float(loss.detach()) if math.isnan(recent) else 0.98 * recent + 0.02 * float(loss.detach())
+        step += 1
+        if step % 50 == 0:
+            _log.info("step %d, loss %.4f, %.2f s per step", step, recent, elapsed / step)
+
+
+def partial_loss(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy plus soft Dice of the foreground, both without the voxels whose truth is -1.
+
+    Parameters
+    ----------
+    logits : torch.Tensor, (batch, 2, z, y, x)
+        Background first.
+    truth : torch.Tensor, (batch, z, y, x), int64
+        0, 1, or -1 where nobody knows.
+    """
+    entropy = functional.cross_entropy(logits, truth, ignore_index=-1)
+    known = (truth >= 0).to(logits.dtype)
+    probability = logits.softmax(dim=1)[:, 1] * known
+    target = truth.clamp(min=0).to(logits.dtype)
+    shared, total = (probability * target).sum(), probability.sum() + target.sum()
+    return entropy + 1 - (2 * shared + _SMOOTH) / (total + _SMOOTH)
