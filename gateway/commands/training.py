@@ -27,6 +27,8 @@ class Trainable(StrEnum):
     SEGMENTATION = "segmentation"
     SEGMENTATION_QC = "segmentation-qc"
     IMAGE_QC = "image-qc"
+    BRAIN_MASK = "brain-mask"
+    LESIONS = "lesions"
 
 
 class Evaluable(StrEnum):
@@ -35,6 +37,8 @@ class Evaluable(StrEnum):
     SEGMENTATION = "segmentation"
     SEGMENTATION_QC = "segmentation-qc"
     IMAGE_QC = "image-qc"
+    BRAIN_MASK = "brain-mask"
+    LESIONS = "lesions"
     ALL = "all"
 
 
@@ -93,6 +97,8 @@ def train(
             written = [_train_segmentation_qc(folder, out, budget)]
         case Trainable.IMAGE_QC:
             written = [_train_image_qc(folder, out)]
+        case Trainable.BRAIN_MASK | Trainable.LESIONS:
+            written = _train_brain(family, data, out, budget)
     if as_json:
         print_json({"weights": [str(path) for path in written]})
     else:
@@ -115,6 +121,9 @@ def evaluate(
     from models.evaluate import Family
     from models.evaluate import evaluate as measure
 
+    if family in (Evaluable.BRAIN_MASK, Evaluable.LESIONS):
+        print_json(_evaluate_brain(family, data, out))
+        return
     chosen = list(Family) if family is Evaluable.ALL else [Family(family.value)]
     reports = {}
     for one in chosen:
@@ -152,6 +161,22 @@ def _train_segmentation_qc(data: Path, out: Path, budget: _Budget) -> Path:
 
     settings = QcTrainingSettings(minutes=budget.minutes, seed=budget.seed, threads=budget.threads)
     return train(data, out / NAME, work=_WORK / NAME, settings=settings)
+
+
+def _train_brain(family: Trainable, data: Path, out: Path, budget: _Budget) -> list[Path]:
+    from gateway.commands.brain_models import train_brain_mask, train_lesions
+    from models.brain.train import BrainTrainingSettings
+
+    settings = BrainTrainingSettings(minutes=budget.minutes, seed=budget.seed, threads=budget.threads)
+    train_them = train_brain_mask if family is Trainable.BRAIN_MASK else train_lesions
+    return train_them(data, out, work=_WORK, settings=settings)
+
+
+def _evaluate_brain(family: Evaluable, data: Path, out: Path | None) -> Any:
+    from gateway.commands.brain_models import evaluate_brain_mask, evaluate_lesions
+
+    measure_them = evaluate_brain_mask if family is Evaluable.BRAIN_MASK else evaluate_lesions
+    return measure_them(data, out)
 
 
 def _train_image_qc(data: Path, out: Path) -> Path:
