@@ -8,6 +8,7 @@ ModelError
 ├── UnusableVolume         an image no network can work on (not finite, constant, sheared, a single slice)
 ├── OutOfDeviceMemory      neither the accelerator nor the CPU could hold the smallest window
 ├── UntrustedBundle        a MONAI bundle would run code that nobody has approved
+├── TrainingDiverged       a gradient or a loss is no longer a number
 ├── CommandFailed          an external segmenter did not give an answer
 └── UnsuitableAnswer       a segmenter answered with something that is not labels on the asked grid
 """
@@ -80,6 +81,12 @@ class UntrustedBundle(ModelError):
     """A MONAI bundle would run code, or unpickle objects, that nobody has approved."""
 
     code = "UNTRUSTED_BUNDLE"
+
+
+class TrainingDiverged(ModelError):
+    """A gradient or a loss is no longer a number: the weights would be lost."""
+
+    code = "TRAINING_DIVERGED"
 
 
 class CommandFailed(ModelError):

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from models.errors import InvalidModel
+from models.errors import InvalidModel, TrainingDiverged
 
 _log = logging.getLogger(__name__)
 
@@ -76,6 +76,13 @@ def optimise(
     -------
     int
         Steps made in all.
+
+    Raises
+    ------
+    InvalidModel
+        If the checkpoint is of another network.
+    TrainingDiverged
+        If a gradient is not finite; the checkpoint before it is kept.
     """
     trained = {name: p for name, p in network.named_parameters() if p.requires_grad}
     optimiser = torch.optim.AdamW(trained.values(), lr=settings.learning_rate, weight_decay=1e-2)
@@ -94,7 +101,9 @@ def optimise(
         optimiser.zero_grad(set_to_none=True)
         value = loss(step)
         value.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(trained.values(), settings.clip)
+        norm = nn.utils.clip_grad_norm_(trained.values(), settings.clip)
+        if not torch.isfinite(norm):
+            raise TrainingDiverged(f"the gradient at step {step} is not finite; train with a lower learning rate")
         optimiser.step()
         step += 1
         recent = float(value.detach()) if math.isnan(recent) else 0.97 * recent + 0.03 * float(value.detach())

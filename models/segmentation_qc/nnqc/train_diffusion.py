@@ -105,11 +105,10 @@ def diffusion_loss(
     share = alphas[times].reshape(-1, *[1] * (clean.dim() - 1))
     noisy = share.sqrt() * clean + (1 - share).sqrt() * noise
     code = network.code(examples.candidates)
-    with torch.autocast("cpu", torch.bfloat16):
-        view = network.view(examples.images, examples.positions)
-        answer = network.denoiser(noisy, times, view, code)
+    # In float32: for small latents the bfloat16 convolution of this torch returns gradients that are not numbers.
+    view = network.view(examples.images, examples.positions)
+    answer = network.denoiser(noisy, times, view, code)
     prediction = network.preset.prediction
-    answer = answer.float()
     total = functional.mse_loss(answer, _target(prediction, clean, noise, share))
     truth = examples.truth.argmax(dim=1)
     if settings.mask_weight and decoded:
@@ -118,7 +117,7 @@ def diffusion_loss(
     if settings.occupancy_weight:
         pool = functional.avg_pool3d if network.preset.dimensions == 3 else functional.avg_pool2d
         wanted = pool(examples.truth, network.preset.down)
-        seen = functional.log_softmax(view.seen.occupancy.float(), dim=1)
+        seen = functional.log_softmax(view.seen.occupancy, dim=1)
         total = total - settings.occupancy_weight * (wanted * seen).sum(dim=1).mean()
     return total
 
