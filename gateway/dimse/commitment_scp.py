@@ -29,6 +29,7 @@ from gateway.dimse.status import (
     NO_SUCH_INSTANCE,
     SUCCESS,
 )
+from gateway.domain.errors import GatewayError
 from gateway.services.announce import announce_commitment
 from gateway.store import audit
 from gateway.store.tables import Instance, Output
@@ -82,8 +83,29 @@ class CommitmentScp:
 
     def _report(self, association: Association, transaction: str, references: list[Reference]) -> None:
         requestor = str(association.requestor.ae_title).strip()
+        try:
+            event_type, information = self._answer(requestor, transaction, references)
+        except GatewayError as error:
+            logger.warning("a storage commitment for '%s' cannot be answered now: %s", requestor, error.detail)
+            return
+        association.join(GRACE_SECONDS)
+        if association.is_established and _send(association, event_type, information):
+            return
+        address = self._archive.addresses.get(requestor)
+        if address is None:
+            logger.warning(
+                "the storage commitment for '%s' cannot be reported: give its host and port in node.peers", requestor
+            )
+            return
+        own_title = str(association.acceptor.ae_title).strip()
+        for pause in (0.0, *RETRY_SECONDS):
+            threading.Event().wait(pause)
+            if _send_anew(address, own_title, event_type, information):
+                return
+        logger.warning("the storage commitment for '%s' could not be reported; it will ask again", requestor)
+
+    def _answer(self, requestor: str, transaction: str, references: list[Reference]) -> tuple[int, Dataset]:
         failed = self.failures(references)
-        event_type, information = write_report(transaction, references, failed)
         announce_commitment(
             self._archive.database,
             transaction_uid=transaction,
@@ -100,21 +122,7 @@ class CommitmentScp:
                 subject=transaction,
                 detail={"committed": len(references) - len(failed), "failed": len(failed)},
             )
-        association.join(GRACE_SECONDS)
-        if association.is_established and _send(association, event_type, information):
-            return
-        address = self._archive.addresses.get(requestor)
-        if address is None:
-            logger.warning(
-                "the storage commitment for '%s' cannot be reported: give its host and port in node.peers", requestor
-            )
-            return
-        own_title = str(association.acceptor.ae_title).strip()
-        for pause in (0.0, *RETRY_SECONDS):
-            threading.Event().wait(pause)
-            if _send_anew(address, own_title, event_type, information):
-                return
-        logger.warning("the storage commitment for '%s' could not be reported; it will ask again", requestor)
+        return write_report(transaction, references, failed)
 
 
 def _send(association: Association, event_type: int, information: Dataset) -> bool:

@@ -115,20 +115,15 @@ def announce_commitment(
     Whoever asks to have a study committed has sent it. What is asked for and not here belongs to a study only if
     everything that is here belongs to that one. A request that was seen before changes nothing.
     """
-    with database.read() as session:
-        found = session.exec(
-            select(Instance.study_instance_uid, Instance.sop_instance_uid).where(
-                col(Instance.sop_instance_uid).in_(instances)
-            )
-        ).all()
-        if not found or _known(session, transaction_uid):
-            return
-    by_study: dict[str, list[str]] = {}
-    for study, name in found:
-        by_study.setdefault(study, []).append(name)
     with database.write() as session:
+        query = select(Instance.study_instance_uid, Instance.sop_instance_uid)
+        found = session.exec(query.where(col(Instance.sop_instance_uid).in_(instances))).all()
+        if _known(session, transaction_uid):
+            return
+        by_study: dict[str, list[str]] = {}
+        for study, name in found:
+            by_study.setdefault(study, []).append(name)
         for study, names in by_study.items():
-            listed = _named(instances) if len(by_study) == 1 else sorted(names)
             session.add(
                 Announcement(
                     kind=AnnouncementKind.COMMITMENT,
@@ -138,7 +133,7 @@ def announce_commitment(
                     sender=sender,
                     announced_at=at,
                     changed_at=at,
-                    instances=listed,
+                    instances=_named(instances) if len(by_study) == 1 else sorted(names),
                 )
             )
 
