@@ -86,7 +86,7 @@ def _flattened(voxels: Float32, spacing: Spacing) -> Float32:
     """Divide by the mean intensity of the head within about 18 mm; about 1 inside, 0 where there is no head."""
     top = float(np.percentile(voxels, 90))
     head = voxels > 0.7 * otsu_threshold(np.minimum(voxels, top))
-    if not head.any():
+    if not head.any() or top <= float(voxels.min()):
         return np.zeros_like(voxels)
     limited = np.minimum(voxels, np.percentile(voxels[head], 95))
     sigma = [_FLATTEN_MM / s for s in spacing]

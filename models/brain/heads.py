@@ -189,6 +189,11 @@ class LesionMask:
     lesions: Mask
 
 
+def lesion_patients(data: Path) -> tuple[str, ...]:
+    """Return the patients whose lesion masks may be used: every one but the test patient."""
+    return tuple(sorted(path.name for path in (data / _LESION_MASKS).glob("patient*") if path.name != TEST_PATIENT))
+
+
 def read_lesion_masks(data: Path) -> Iterator[LesionMask]:
     """Read the consensus masks of every patient but the test patient.
 
@@ -197,13 +202,14 @@ def read_lesion_masks(data: Path) -> Iterator[LesionMask]:
     UnusableVolume
         If there is none, or a file is unreadable.
     """
-    folders = sorted(path for path in (data / _LESION_MASKS).glob("patient*") if path.name != TEST_PATIENT)
-    if not folders:
+    patients = lesion_patients(data)
+    if not patients:
         raise UnusableVolume("the data hold no consensus lesion masks")
-    for folder in folders:
+    for patient in patients:
+        folder = data / _LESION_MASKS / patient
         grid, brain = read_nifti_labels(folder / "brainmask.nii.gz")
         _, lesions = read_nifti_labels(folder / "consensus_gt.nii.gz")
-        yield LesionMask(patient=folder.name, grid=grid, brain=brain > 0, lesions=lesions > 0)
+        yield LesionMask(patient=patient, grid=grid, brain=brain > 0, lesions=lesions > 0)
 
 
 def example_heads(data: Path) -> Iterator[tuple[str, Volume, Mask, Mask]]:
