@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 import sys
@@ -193,15 +194,6 @@ def test_check_tells_tcp_and_c_echo_apart_and_ends_with_4(
     assert found["destination web"]["outcome"] == "FAIL"
 
 
-def test_check_says_what_would_happen_to_a_study(overread: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
-    make_mr_series(tmp_path / "a", shape=(20, 32, 32), spacing=(1.0, 1.0, 1.0), seed="crop")
-    make_mr_series(tmp_path / "b", shape=(5, 32, 32), seed="few")
-    _, out, _ = overread("check", "--no-peers", "--study", tmp_path, "--json")
-    found = {row["check"]: row["detail"] for row in json.loads(out)}
-    assert found["series 1 (20 files)"] == "taken by hippocampus-mr"
-    assert "taken by no pipeline (hippocampus-mr: 5 slices, fewer than 16)" in found["series 2 (5 files)"]
-
-
 def test_check_finds_a_changed_audit_trail(
     overread: Callable[..., tuple[int, str, str]], bench: Bench, case: Case
 ) -> None:
@@ -315,7 +307,15 @@ def test_edit_hands_in_a_file_and_says_what_became_of_it(
     (image,) = make_mr_series(tmp_path / "image", shape=(1, 8, 8))
     code, _, err = overread("edit", case.id, image, "--url", url)
     assert code == 1
-    assert "not a DICOM segmentation" in err
+    assert "neither a DICOM segmentation object" in err
+    label_map = tmp_path / "edit.nii.gz"
+    label_map.write_bytes(gzip.compress(b"any"))
+    code, _, err = overread("edit", case.id, label_map, "--url", url)
+    assert code == 1
+    assert "--stage NAME" in err
+    code, _, err = overread("edit", case.id, label_map, "--stage", "hippocampus", "--url", url)
+    assert code == 1
+    assert "the edit is held" in err
 
 
 def test_holds_lists_reasons_and_resolves(

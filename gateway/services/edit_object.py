@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 from dicom_sr.uids import derive_uid
 from gateway.domain.instance import RT_STRUCTURE_SET_STORAGE
 from gateway.store.tables import Hold, Instance
+
+_GZIP = b"\x1f\x8b"
+#: Size of the header, which a NIfTI-1 or NIfTI-2 file starts with, in either byte order.
+_NIFTI_STARTS = tuple(size.to_bytes(4, order) for size in (348, 540) for order in ("little", "big"))
 
 
 class EditFormat(StrEnum):
@@ -90,3 +95,10 @@ def object_of_hold(hold: Hold, instance: Instance | None) -> EditObject:
 def file_uid(sha256: str, case_id: str, stage: str) -> str:
     """Return the UID under which a file without one is on record: the same file for the same stage has the same."""
     return derive_uid("edit file", sha256, case_id, stage)
+
+
+def is_label_map(path: Path) -> bool:
+    """Whether a file looks like NIfTI, compressed or not, and not like DICOM."""
+    with path.open("rb") as file:
+        start = file.read(132)
+    return start[128:] != b"DICM" and (start.startswith(_GZIP) or start[:4] in _NIFTI_STARTS)

@@ -38,7 +38,7 @@ def require_named_stage(env: Environment, case_id: str, stage: str, *, what: str
     case = _case(env, case_id)
     names = ", ".join(editable_stages(env, case)) or "none"
     raise UnacceptableInstance(
-        f"{what} does not say which stage it is an edit of: add ?stage=NAME; this case has: {names}",
+        f"{what} does not say which stage it is an edit of: name it (--stage NAME, ?stage=NAME), one of: {names}",
         code="STAGE_NOT_NAMED",
     )
 

@@ -1,4 +1,4 @@
-"""Edits handed in with their case named: which form a file has, and the label maps that are no DICOM objects."""
+"""Edits handed in with their case named: the stage they need, and the label maps that are no DICOM objects."""
 
 from __future__ import annotations
 
@@ -11,17 +11,6 @@ from gateway.services.accept_edit import handle_file
 from gateway.services.edit_object import EditFormat, EditObject, file_uid
 from gateway.services.edit_target import require_named_stage, require_target
 from gateway.services.environment import Environment
-
-_GZIP = b"\x1f\x8b"
-#: Size of the header, which a NIfTI-1 or NIfTI-2 file starts with, in either byte order.
-_NIFTI_STARTS = tuple(size.to_bytes(4, order) for size in (348, 540) for order in ("little", "big"))
-
-
-def is_label_map(path: Path) -> bool:
-    """Whether a file looks like NIfTI, compressed or not, and not like DICOM."""
-    with path.open("rb") as file:
-        start = file.read(132)
-    return start[128:] != b"DICM" and (start.startswith(_GZIP) or start[:4] in _NIFTI_STARTS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

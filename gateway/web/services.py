@@ -11,7 +11,6 @@ from typing import Protocol
 from gateway.config import Config
 from gateway.domain.qc_status import QcStatus
 from gateway.services.arrival import Door, Received
-from gateway.services.edit_upload import EditUploads
 from gateway.services.pictures import Pictures
 from gateway.services.record_transfer import Transfer
 from gateway.store.blobs import BlobStore
@@ -36,6 +35,32 @@ class Receiving(Protocol):
 
     def transfer_ended(self, transfer: Transfer, *, ended: str) -> None:
         """Record that a request that brought instances is over."""
+
+
+class Editing(Protocol):
+    """Uploaded edits beyond what the receiver does; `gateway.services.edit_upload.EditUploads` is it."""
+
+    def require_stage(self, case_id: str, stage: str, *, what: str = "") -> None:
+        """Check the stage that a request names; with `what`, the kind of object, it must name one.
+
+        Raises
+        ------
+        NotFound
+            If the case has no such editable stage.
+        UnacceptableInstance
+            ``STAGE_NOT_NAMED``.
+        """
+
+    def take_label_map(self, path: Path, *, case_id: str, stage: str, sender: str) -> str:
+        """Take a NIfTI label map as an edit and return the UID under which it is on record.
+
+        Raises
+        ------
+        NotFound, UnacceptableInstance, DicomObjectError
+            If it cannot be taken; nothing was kept.
+        StorageFull, StorageUnavailable
+            If it cannot be kept now.
+        """
 
 
 class Decide(Protocol):
@@ -180,7 +205,7 @@ class Services:
     scratch: Path
     pictures: Pictures
     receiver: Receiving
-    edits: EditUploads
+    edits: Editing
     decide: Decide
     resolve_hold: ResolveHold
     retry_delivery: RetryDelivery

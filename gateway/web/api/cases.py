@@ -22,8 +22,8 @@ from gateway.domain.qc_status import QcStatus
 from gateway.services import bundle, case_record, worklist
 from gateway.services.arrival import Received
 from gateway.services.case_record import CaseRecord
+from gateway.services.edit_object import is_label_map
 from gateway.services.edit_outcome import EditOutcome, EditResult, edit_outcome
-from gateway.services.edit_upload import is_label_map
 from gateway.services.record_transfer import Transfer
 from gateway.services.worklist import CasePage, Counts
 from gateway.web.access import Identity

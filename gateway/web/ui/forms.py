@@ -68,7 +68,7 @@ def retry_case(services: Provided, caller: Operator, case_id: str) -> Response:
 
 @router.post("/cases/{case_id}/edits")
 async def upload_edit(services: Provided, caller: Sender, request: Request, case_id: str) -> Response:
-    """Take an edited SEG from the case page."""
+    """Take an edit from the case page; its form may name the stage."""
     answer = await receive_edit(services, caller, case_id, request)
     if answer.outcome is EditOutcome.HELD:
         return _to(f"/holds?notice=edit-held#hold-{answer.hold_id}")

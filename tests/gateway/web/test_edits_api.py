@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import io
 
 import pydicom
@@ -172,3 +173,18 @@ def test_the_bundle_of_a_final_case_leaves_its_assignee(bench: Bench) -> None:
     bench.seed.iteration(case)
     assert bench.client().get(f"/api/v1/cases/{case.id}/bundle").status_code == 200
     assert bench.client().get(f"/api/v1/cases/{case.id}").json()["qc_assignee"] == "K. Holm"
+
+
+def test_a_form_may_name_the_stage_of_a_label_map(bench: Bench) -> None:
+    case = _case(bench)
+    path = f"/api/v1/cases/{case.id}/edits"
+    file = {"file": ("edit.nii.gz", gzip.compress(bytes(400)))}
+    unnamed = bench.client().post(path, files=file)
+    assert (unnamed.status_code, unnamed.json()["code"]) == (422, "STAGE_NOT_NAMED")
+    named = bench.client().post(path, files=file, data={"stage": "hippocampus"})
+    assert (named.status_code, named.json()["outcome"]) == (202, "HELD")
+    assert [reason["code"] for reason in named.json()["reasons"]] == ["NO_OPEN_OUTPUT"]
+    with bench.database.read() as session:
+        hold = session.get(Hold, named.json()["hold_id"])
+    assert hold is not None
+    assert (hold.case_id, hold.stage, hold.format, hold.sender) == (case.id, "hippocampus", "NIFTI", "local")
