@@ -7,7 +7,7 @@ import pydicom
 import pytest
 
 from dicom_sr.seg_kind import SEGMENTATION_STORAGE
-from dicom_sr.seg_write import ObjectReference, SegKind, write_seg
+from dicom_sr.seg_write import ObjectReference, SegKind, write_probability_seg, write_seg
 from dicom_sr.series import read_series
 from tests.support import dicom_tools as tools
 from tests.support.make_segmentation import make_description, make_segmentation
@@ -83,12 +83,31 @@ def test_dicom3tools_finds_no_error_and_one_patient_study_and_trial(files, tmp_p
 
 
 @pytest.mark.slow
-def test_pixelmed_finds_no_error(source, tmp_path):
+@pytest.mark.parametrize("kind", SegKind)
+def test_pixelmed_finds_no_error(source, kind, tmp_path):
     segmentation = make_segmentation(source.grid)
 
-    path = save(write_seg(segmentation, source, make_description(segmentation.segments)), tmp_path)
+    path = save(write_seg(segmentation, source, make_description(segmentation.segments), kind=kind), tmp_path)
 
-    assert tools.pixelmed_iod_errors(path) == []
+    is_labelmap = kind is SegKind.LABELMAP
+    errors = tools.labelmap_pixelmed_errors(path, tmp_path) if is_labelmap else tools.pixelmed_iod_errors(path)
+    assert errors == []
+
+
+def test_other_readers_get_every_probability(source, tmp_path):
+    import highdicom as hd
+
+    segments = make_segmentation(source.grid, "a", "b").segments
+    noise = np.random.default_rng(5)
+    maps = {s.number: noise.random(source.grid.shape, np.float32) for s in segments}
+
+    path = save(write_probability_seg(maps, segments, source, make_description(segments)), tmp_path)
+
+    seg = hd.seg.segread(path)
+    for segment in segments:
+        volume = seg.get_volume(segment_numbers=[segment.number], rescale_fractional=True)
+        volume = volume.match_geometry(hd.Volume(np.zeros(source.grid.shape), source.grid.affine, "PATIENT"))
+        np.testing.assert_allclose(volume.array[..., 0], maps[segment.number], atol=0.5 / 255 + 1e-6)
 
 
 @pytest.mark.parametrize("kind", [SegKind.BINARY, SegKind.FRACTIONAL])

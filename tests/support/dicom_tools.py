@@ -61,6 +61,17 @@ PIXELMED_IOD_FALSE_ERRORS = (
         "type 2C: required for a paired body part only, which the validator cannot tell",
     ),
 )
+#: The same on a label map judged under the SOP Class of bit planes: it does not know Supplement 243 either.
+PIXELMED_LABELMAP_FALSE_ERRORS = (
+    FalseError(
+        r"SegmentationType/value\[1\]: Unrecognized enumerated value :LABELMAP:",
+        "the value that Supplement 243 added",
+    ),
+    FalseError(
+        r"SegmentationMacro/SegmentIdentificationSequence/: .*: Missing required sequence attribute",
+        "A.51.5 requires Segment Identification unless Segmentation Type is LABELMAP (Supplement 243)",
+    ),
+)
 #: PixelMed's structured report validator knows the context groups of 2019.
 PIXELMED_SR_FALSE_ERRORS = (
     FalseError(r"CID 100\b", "CID 100 is extensible: a procedure code outside the list of 2019 is legal"),
@@ -98,6 +109,11 @@ def pixelmed_iod_errors(file: Path) -> list[str]:
     output = _pixelmed("DicomInstanceValidator", file)
     assert "IOD validation complete" in output, output[-2000:]
     return without([x for x in output.splitlines() if x.startswith("Error")], PIXELMED_IOD_FALSE_ERRORS)
+
+
+def labelmap_pixelmed_errors(file: Path, folder: Path) -> list[str]:
+    """Errors of PixelMed on a label map judged as Segmentation Storage, minus `PIXELMED_LABELMAP_FALSE_ERRORS`."""
+    return without(pixelmed_iod_errors(as_bit_planes(file, folder)), PIXELMED_LABELMAP_FALSE_ERRORS)
 
 
 def pixelmed_sr_errors(file: Path) -> list[str]:
