@@ -65,7 +65,7 @@ class DenoiserShape:
         Channels of an attention head, residual blocks per level, groups of the normalisation.
     """
 
-    channels: tuple[int, ...] = (48, 96)
+    channels: tuple[int, ...] = (32, 64)
     attention: tuple[bool, ...] = (False, True)
     head_channels: int = 32
     blocks: int = 1

@@ -173,7 +173,7 @@ def train_network(data: Path, *, work: Path, failures: Path, settings: NnqcTrain
                 steps=settings.diffusion_steps,
                 minutes=None if share is None else 4 * share,
                 learning_rate=1e-3,
-                save_every=200,
+                save_every=100,
             ),
             seed=settings.seed + 1,
         ),
