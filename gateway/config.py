@@ -76,6 +76,14 @@ class Peer(_Section):
     """Site name: results and fair scheduling are grouped by it."""
     priority: Literal["stat", "urgent", "routine", "batch"] = "routine"
     """Priority of the cases it sends."""
+    may_call: tuple[AeTitle, ...] = ()
+    """AE titles of ours that it may call; empty for any."""
+    maximum_associations: int | None = Field(default=None, ge=1)
+    """Associations of it at the same time; null for no bound of its own."""
+    username: str = ""
+    """User name it must give when it calls (User Identity Negotiation); empty: none is asked for."""
+    password_file: Path | None = None
+    """File that holds the passcode to that name."""
     expected_series: tuple[str, ...] = ()
     """Regular expressions: a study it sends is complete when each is found in the description of a series."""
     tls: bool = False
@@ -93,6 +101,8 @@ class NodeConfig(_Section):
     """AE title that callers must use."""
     more_ae_titles: tuple[AeTitle, ...] = ()
     """Further called AE titles, for pipelines that match on them."""
+    priorities: dict[AeTitle, Literal["stat", "urgent", "routine", "batch"]] = Field(default_factory=dict)
+    """Priority by called AE title, before that of the peer, such as ``{OVERREAD_STAT: stat}``."""
     tls: TlsConfig = TlsConfig()
     """DICOM over TLS."""
     port: Port = 11112
@@ -209,9 +219,9 @@ class Destination(_Section):
     url: str = ""
     """Base URL (stow: DICOMweb root; orthanc: REST root)."""
     username: str = ""
-    """HTTP user."""
+    """HTTP user; towards a DICOM node the user identity of our associations."""
     password_file: Path | None = None
-    """File that holds the HTTP password."""
+    """File that holds the password or passcode."""
     seg: Literal["BINARY", "LABELMAP"] = "BINARY"
     """SEG kind its viewers read best."""
     read_back: bool = True

@@ -35,6 +35,8 @@ def _ports(config: Config) -> Iterator[Fault]:
 
 
 def _peers(config: Config) -> Iterator[Fault]:
+    titles = (config.node.ae_title, *config.node.more_ae_titles)
+    yield from _unknown(("node", "priorities"), "AE title of this node", config.node.priorities, titles)
     for index, peer in enumerate(config.node.peers):
         path: KeyPath = ("node", "peers", index)
         if peer.expected_count is ExpectedCount.FIND and not peer.host:
@@ -42,6 +44,9 @@ def _peers(config: Config) -> Iterator[Fault]:
         if peer.expected_count is ExpectedCount.QIDO and not peer.dicomweb_url:
             yield Fault(path=(*path, "expected_count"), message="'qido' needs dicomweb_url of the peer")
         yield from _url((*path, "dicomweb_url"), peer.dicomweb_url)
+        yield from _unknown((*path, "may_call"), "AE title of this node", peer.may_call, titles)
+        if peer.password_file is not None and not peer.username:
+            yield Fault(path=(*path, "username"), message="password_file is the passcode to a name: give it too")
         for place, expression in enumerate(peer.expected_series):
             yield from _expression((*path, "expected_series", place), expression)
 
@@ -218,6 +223,7 @@ def _secret_files(config: Config) -> Iterator[Fault]:
     named += [(("web", "users", i, "token_file"), user.token_file) for i, user in enumerate(config.web.users)]
     named += [(("destinations", i, "password_file"), d.password_file) for i, d in enumerate(config.destinations)]
     named += [(("follow", i, "password_file"), f.password_file) for i, f in enumerate(config.follow)]
+    named += [(("node", "peers", i, "password_file"), peer.password_file) for i, peer in enumerate(config.node.peers)]
     tls = config.node.tls
     named += [(("node", "tls", key), getattr(tls, key)) for key in ("certificate_file", "key_file", "ca_file")]
     named += [(("node", "peers", i, "ca_file"), peer.ca_file) for i, peer in enumerate(config.node.peers)]

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass
+from typing import Final
 
 from gateway.config import NodeConfig, Peer
 from gateway.dimse.contexts import STORAGE_CLASSES, TRANSFER_SYNTAXES, choose_transfer_syntax
 from gateway.dimse.pdu import AssociateRequest, associate_rj
+from gateway.domain.errors import ConfigurationError
+from gateway.services.password_file import read_password
+
+#: Result, source and reason, PS3.8 Table 9-21.
+_NO_REASON: Final = (1, 1, 1)
+_CALLING_TITLE: Final = (1, 1, 3)
+_CALLED_TITLE: Final = (1, 1, 7)
+_LOCAL_LIMIT: Final = (2, 3, 2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,75 +41,129 @@ class Refusal:
         return associate_rj(result=self.result, source=self.source, reason=self.reason)
 
 
-def refusal(
-    node: NodeConfig, request: AssociateRequest, address: str, *, active: int, is_secured: bool = False
-) -> Refusal | None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who asks for an association.
+
+    Parameters
+    ----------
+    request : AssociateRequest
+        What was asked for.
+    address : str
+        Its IP address.
+    active : int
+        Associations that are open now.
+    active_of_it : int
+        Those of this calling AE title.
+    is_secured : bool
+        Whether it came by TLS.
+    """
+
+    request: AssociateRequest
+    address: str
+    active: int = 0
+    active_of_it: int = 0
+    is_secured: bool = False
+
+    @property
+    def name(self) -> str:
+        """For sentences."""
+        return f"'{self.request.calling_aet}' at {self.address}"
+
+
+def peer_of(node: NodeConfig, request: AssociateRequest) -> Peer | None:
+    """Return the configured peer that a request names as its caller, None if there is none."""
+    return next((peer for peer in node.peers if peer.ae_title == request.calling_aet), None)
+
+
+def refusal(node: NodeConfig, caller: Caller) -> Refusal | None:
     """Return why a request is refused, None when it is welcome.
 
     Parameters
     ----------
     node : NodeConfig
         The node's configuration.
-    request : AssociateRequest
-        What was asked for.
-    address : str
-        The caller's IP address.
-    active : int
-        Associations that are open now.
-    is_secured : bool
-        Whether it came by TLS.
+    caller : Caller
+        Who asks, for what, and how.
     """
-    who = f"'{request.calling_aet}' at {address}"
     titles = (node.ae_title, *node.more_ae_titles)
-    if request.called_aet not in titles:
-        answers = ", ".join(titles)
-        return Refusal(
-            result=1,
-            source=1,
-            reason=7,
-            sentence=f"{who} was refused: it called '{request.called_aet}', and this node answers to {answers}. "
+    called = caller.request.called_aet
+    if called not in titles:
+        return _refused(
+            _CALLED_TITLE,
+            f"{caller.name} was refused: it called '{called}', and this node answers to {', '.join(titles)}. "
             "Correct the called AE title there, or add it to node.more_ae_titles",
         )
-    if node.tls.certificate_file is not None and not node.tls.also_plain and not is_secured:
-        return _refused_for_good(
-            f"{who} was refused: it called without TLS. Let it use TLS, or set node.tls.also_plain: true"
+    if node.tls.certificate_file is not None and not node.tls.also_plain and not caller.is_secured:
+        return _refused(
+            _NO_REASON,
+            f"{caller.name} was refused: it called without TLS. Let it use TLS, or set node.tls.also_plain: true",
         )
     if node.peers:
-        named = [peer for peer in node.peers if peer.ae_title == request.calling_aet]
-        if not named:
-            return Refusal(
-                result=1,
-                source=1,
-                reason=3,
-                sentence=f"{who} was refused: its AE title is not among node.peers. "
-                f"Add '- ae_title: {request.calling_aet}' there to let it in",
-            )
-        if not any(_may_come_from(peer, address) for peer in named):
-            return Refusal(
-                result=1,
-                source=1,
-                reason=3,
-                sentence=f"{who} was refused: node.peers expects {request.calling_aet} at {named[0].host}. "
-                "Correct 'host' of this peer, or leave it empty to accept any address",
-            )
-        if not is_secured and all(peer.tls for peer in named):
-            return _refused_for_good(
-                f"{who} was refused: it called without TLS, and node.peers has 'tls: true' for {request.calling_aet}"
-            )
-    if active >= node.maximum_associations:
-        return Refusal(
-            result=2,
-            source=3,
-            reason=2,
-            sentence=f"{who} was refused for now: {active} associations are open, and node.maximum_associations "
+        refused = _refusal_of_peer(peer_of(node, caller.request), caller)
+        if refused is not None:
+            return refused
+    if caller.active >= node.maximum_associations:
+        return _refused(
+            _LOCAL_LIMIT,
+            f"{caller.name} was refused for now: {caller.active} associations are open, and node.maximum_associations "
             f"is {node.maximum_associations}",
         )
     return None
 
 
-def _refused_for_good(sentence: str) -> Refusal:
-    """Return a permanent refusal by the service user that gives no reason on the wire."""
-    return Refusal(result=1, source=1, reason=1, sentence=sentence)
+def _refusal_of_peer(peer: Peer | None, caller: Caller) -> Refusal | None:
+    title = caller.request.calling_aet
+    if peer is None:
+        return _refused(
+            _CALLING_TITLE,
+            f"{caller.name} was refused: its AE title is not among node.peers. "
+            f"Add '- ae_title: {title}' there to let it in",
+        )
+    if not _may_come_from(peer, caller.address):
+        return _refused(
+            _CALLING_TITLE,
+            f"{caller.name} was refused: node.peers expects {title} at {peer.host}. "
+            "Correct 'host' of this peer, or leave it empty to accept any address",
+        )
+    if peer.tls and not caller.is_secured:
+        return _refused(
+            _NO_REASON,
+            f"{caller.name} was refused: it called without TLS, and node.peers has 'tls: true' for {title}",
+        )
+    if peer.may_call and caller.request.called_aet not in peer.may_call:
+        return _refused(
+            _CALLED_TITLE,
+            f"{caller.name} was refused: it called '{caller.request.called_aet}', and node.peers lets {title} call "
+            f"{', '.join(peer.may_call)}. Add the title to 'may_call' of this peer",
+        )
+    if peer.maximum_associations is not None and caller.active_of_it >= peer.maximum_associations:
+        return _refused(
+            _LOCAL_LIMIT,
+            f"{caller.name} was refused for now: {caller.active_of_it} associations of it are open, and node.peers has "
+            f"'maximum_associations: {peer.maximum_associations}' for {title}",
+        )
+    return _refusal_of_user(peer, caller) if peer.username else None
+
+
+def _refusal_of_user(peer: Peer, caller: Caller) -> Refusal | None:
+    user, why = caller.request.user, ""
+    try:
+        passcode = read_password(peer.password_file, f"peer '{peer.ae_title}'")
+    except ConfigurationError as error:
+        return _refused(_NO_REASON, f"{caller.name} was refused: {error.detail}")
+    if user is None:
+        why = "it gave no user name, and node.peers has one for it. Let it negotiate user identity with that name"
+    elif not user.is_name:
+        why = "it gave a ticket or token as its user identity, and this node can check user name and passcode only"
+    elif not user.is_that_of(peer.username, passcode):
+        why = "the user name or passcode it gave is not that of node.peers (username, password_file)"
+    return _refused(_NO_REASON, f"{caller.name} was refused: {why}") if why else None
+
+
+def _refused(answer: tuple[int, int, int], sentence: str) -> Refusal:
+    result, source, reason = answer
+    return Refusal(result=result, source=source, reason=reason, sentence=sentence)
 
 
 def refused_contexts(request: AssociateRequest, offered: frozenset[str] = STORAGE_CLASSES) -> list[str]:

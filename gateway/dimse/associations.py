@@ -48,6 +48,11 @@ class OpenAssociations:
         with self._lock:
             return frozenset().union(*(transfer.studies for transfer in self._open.values()))
 
+    def of(self, sender: str) -> int:
+        """How many of a caller are open."""
+        with self._lock:
+            return sum(transfer.sender == sender for transfer in self._open.values())
+
     def __len__(self) -> int:
         """How many are open."""
         with self._lock:

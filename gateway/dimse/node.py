@@ -7,10 +7,11 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from gateway.config import NodeConfig
-from gateway.dimse.admission import refusal, refused_contexts
+from gateway.dimse.admission import Caller, peer_of, refusal, refused_contexts
 from gateway.dimse.archive import Archive
 from gateway.dimse.associations import OpenAssociations
 from gateway.dimse.contexts import SERVICE_CLASSES, STORAGE_CLASSES, VERIFICATION
@@ -134,13 +135,21 @@ class DicomNode:
             connection.sendall(ABORT_INVALID)
             logger.warning("%s sent an A-ASSOCIATE-RQ that cannot be read: %s", address, error)
             return
-        is_secured = isinstance(connection, ssl.SSLSocket)
-        refused = refusal(self._config, request, address, active=len(self._associations), is_secured=is_secured)
+        caller = Caller(
+            request=request,
+            address=address,
+            active=len(self._associations),
+            active_of_it=self._associations.of(request.calling_aet),
+            is_secured=isinstance(connection, ssl.SSLSocket),
+        )
+        refused = refusal(self._config, caller)
         if refused is not None:
             connection.sendall(refused.encode())
             logger.warning("%s", refused.sentence)
             return
-        self._serve(connection, raw, request, address)
+        peer = peer_of(self._config, request)
+        confirmed = replace(request, is_confirmed=peer is not None and bool(peer.username))
+        self._serve(connection, raw, confirmed, address)
 
     def _serve(self, connection: socket.socket, raw: bytes, request: AssociateRequest, address: str) -> None:
         for sentence in refused_contexts(request, STORAGE_CLASSES | self._services_offered | {VERIFICATION}):

@@ -12,6 +12,14 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import Final
 
+from gateway.dimse.user_identity import (
+    EMPTY_RESPONSE,
+    REQUEST_ITEM,
+    RESPONSE_ITEM,
+    UserIdentity,
+    parse_user_identity,
+)
+
 ASSOCIATE_RQ: Final = 0x01
 ASSOCIATE_AC: Final = 0x02
 ASSOCIATE_RJ: Final = 0x03
@@ -80,6 +88,10 @@ class AssociateRequest:
         Longest PDU the requestor takes, 0 for any.
     implementation_class_uid, implementation_version_name : str
         The requestor's software; empty when not told.
+    user : UserIdentity or None
+        Who it says it is; None when it does not say.
+    is_confirmed : bool
+        Whether we have checked that, and answer so where that is asked for.
     """
 
     called_aet: str
@@ -88,6 +100,8 @@ class AssociateRequest:
     maximum_length: int = 0
     implementation_class_uid: str = ""
     implementation_version_name: str = ""
+    user: UserIdentity | None = None
+    is_confirmed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +140,12 @@ class AssociateAccept:
 
 
 def encode_associate_rq(
-    *, called_aet: str, calling_aet: str, contexts: Sequence[ProposedContext], implementation: tuple[str, str]
+    *,
+    called_aet: str,
+    calling_aet: str,
+    contexts: Sequence[ProposedContext],
+    implementation: tuple[str, str],
+    user: UserIdentity | None = None,
 ) -> bytes:
     """Encode an A-ASSOCIATE-RQ with its header, PS3.8 9.3.2.
 
@@ -138,13 +157,16 @@ def encode_associate_rq(
         At most 128.
     implementation : (str, str)
         Our implementation class UID and version name.
+    user : UserIdentity, optional
+        Who we say we are.
     """
     items = [_item(0x10, _APPLICATION_CONTEXT)]
     for context in contexts:
         syntaxes = b"".join(_item(0x40, uid.encode()) for uid in context.transfer_syntaxes)
         value = bytes((context.context_id, 0, 0, 0)) + _item(0x30, context.abstract_syntax.encode()) + syntaxes
         items.append(_item(0x20, value))
-    items.append(_user_information(implementation))
+    identity = _item(REQUEST_ITEM, user.encode()) if user is not None else b""
+    items.append(_user_information(implementation, identity))
     return _associate(ASSOCIATE_RQ, called_aet, calling_aet, items)
 
 
@@ -156,7 +178,8 @@ def encode_associate_ac(
     for answer in answers:
         syntax = _item(0x40, answer.transfer_syntax.encode())
         items.append(_item(0x21, bytes((answer.context_id, 0, answer.result, 0)) + syntax))
-    items.append(_user_information(implementation))
+    is_asked = request.is_confirmed and request.user is not None and request.user.wants_response
+    items.append(_user_information(implementation, _item(RESPONSE_ITEM, EMPTY_RESPONSE) if is_asked else b""))
     return _associate(ASSOCIATE_AC, request.called_aet, request.calling_aet, items)
 
 
@@ -205,6 +228,7 @@ def parse_associate_rq(body: bytes) -> AssociateRequest:
         maximum_length=int.from_bytes(length, "big") if len(length) == 4 else 0,
         implementation_class_uid=_printable(user.get(0x52, b"")),
         implementation_version_name=_printable(user.get(0x55, b"")),
+        user=parse_user_identity(user[REQUEST_ITEM]) if REQUEST_ITEM in user else None,
     )
 
 
@@ -233,10 +257,10 @@ def _associate(kind: int, called_aet: str, calling_aet: str, items: Sequence[byt
     return HEADER.pack(kind, len(body)) + body
 
 
-def _user_information(implementation: tuple[str, str]) -> bytes:
+def _user_information(implementation: tuple[str, str], identity: bytes) -> bytes:
     class_uid, version_name = implementation
     length = _item(0x51, MAXIMUM_PDU_LENGTH.to_bytes(4, "big"))
-    return _item(0x50, length + _item(0x52, class_uid.encode()) + _item(0x55, version_name.encode()))
+    return _item(0x50, length + _item(0x52, class_uid.encode()) + _item(0x55, version_name.encode()) + identity)
 
 
 def _item(kind: int, value: bytes) -> bytes:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from gateway.config import Destination, NodeConfig, Peer
 from gateway.dimse.scu import RemoteNode
 from gateway.dimse.tls import client_tls
+from gateway.dimse.user_identity import UserIdentity, named_user
 from gateway.domain.errors import ConfigurationError
+from gateway.services.password_file import read_password
 
 
 def remote_node(node: NodeConfig, called: Peer | Destination, *, answer_seconds: float = 120.0) -> RemoteNode:
@@ -23,7 +25,7 @@ def remote_node(node: NodeConfig, called: Peer | Destination, *, answer_seconds:
     Raises
     ------
     ConfigurationError
-        If AE title or host are missing, or a TLS file cannot be used.
+        If AE title or host are missing, or a TLS or password file cannot be used.
     """
     if called.ae_title is None or not called.host:
         raise ConfigurationError("a DICOM node that is to be called needs ae_title and host")
@@ -34,4 +36,12 @@ def remote_node(node: NodeConfig, called: Peer | Destination, *, answer_seconds:
         calling_aet=node.ae_title,
         answer_seconds=answer_seconds,
         tls=client_tls(node, called),
+        user=_user(called),
     )
+
+
+def _user(called: Peer | Destination) -> UserIdentity | None:
+    """Return who we are to a destination; what a peer calls itself is for its own calls."""
+    if not isinstance(called, Destination) or not called.username:
+        return None
+    return named_user(called.username, read_password(called.password_file, f"destination '{called.name}'"))

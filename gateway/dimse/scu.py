@@ -44,6 +44,7 @@ from gateway.dimse.pdu import (
 )
 from gateway.dimse.status import is_success, meaning
 from gateway.dimse.tls import ClientTls, TlsRefused, part, raise_refused, wire_on
+from gateway.dimse.user_identity import UserIdentity
 from gateway.dimse.wire import COMMAND, LAST, ConnectionLost, fragments
 from gateway.domain.errors import PeerRejected, PeerUnreachable
 from gateway.services.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -51,7 +52,12 @@ from gateway.services.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VER
 #: Most presentation contexts of one association, PS3.8 9.3.2.2: odd ids up to 255.
 MAXIMUM_CONTEXTS: Final = 128
 
+_NO_REASON: Final = "it gives no reason, as for a wrong user name or passcode, or a call without TLS"
 _REJECTIONS: Final = {
+    bytes((1, 1, 1)): _NO_REASON,
+    bytes((1, 2, 1)): _NO_REASON,
+    bytes((2, 1, 1)): _NO_REASON,
+    bytes((2, 2, 1)): _NO_REASON,
     bytes((1, 1, 2)): "it does not know the application context",
     bytes((1, 1, 3)): "it does not know our AE title: register ours there",
     bytes((1, 1, 7)): "it does not answer to the AE title we called",
@@ -79,6 +85,8 @@ class RemoteNode:
         How long to wait for a response.
     tls : ClientTls or None
         How to speak TLS with it, None for plain DICOM.
+    user : UserIdentity or None
+        Who we say we are, beside our AE title.
     """
 
     ae_title: str
@@ -88,6 +96,7 @@ class RemoteNode:
     connect_seconds: float = 10.0
     answer_seconds: float = 120.0
     tls: ClientTls | None = None
+    user: UserIdentity | None = None
 
     @property
     def name(self) -> str:
@@ -312,6 +321,7 @@ class RequestedAssociation:
             calling_aet=self._remote.calling_aet,
             contexts=contexts,
             implementation=(IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME),
+            user=self._remote.user,
         )
         try:
             self._wire.send(request)

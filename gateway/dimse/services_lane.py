@@ -10,6 +10,7 @@ from pynetdicom import AE, build_context, evt
 from pynetdicom._globals import MODE_ACCEPTOR
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.pdu_primitives import UserIdentityNegotiation
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation
 
@@ -110,6 +111,11 @@ class ServicesLane:
         acceptor.implementation_class_uid = self._ae.implementation_class_uid
         acceptor.implementation_version_name = self._ae.implementation_version_name
         acceptor.supported_contexts = _contexts_for(request)
+        if request.is_confirmed and request.user is not None and request.user.wants_response:
+            # pynetdicom answers tickets and tokens only.
+            answer = UserIdentityNegotiation()
+            answer.server_response = b""
+            acceptor.add_negotiation_item(answer)
         association.requestor.address_info = AddressInformation.from_tuple(connection.getpeername())
         association.bind(evt.EVT_C_ECHO, _on_echo)
         association.bind(evt.EVT_C_STORE, _on_store, [self._store, transfer])

@@ -23,8 +23,8 @@ from gateway.domain.instance import InstanceKind
 from gateway.domain.keys import digest_of
 from gateway.domain.pipeline import Pipeline, match
 from gateway.services import ledger
-from gateway.services.completeness import GapCount, known_facts, patience_of
 from gateway.services.blob_references import purged_series
+from gateway.services.completeness import GapCount, known_facts, patience_of
 from gateway.services.environment import Environment
 from gateway.services.open_iteration import Opening, edits_in_force, open_iteration, supersede_runs
 from gateway.store import audit
@@ -208,7 +208,7 @@ def _new_case(session: Session, env: Environment, study: Study, pipeline: Pipeli
         pipeline_version=pipeline.version,
         state=CaseState.COLLECTING,
         generation=0,
-        priority=_PRIORITY[peer.priority if peer else "routine"],
+        priority=_PRIORITY[env.config.node.priorities.get(study.called_aet) or (peer.priority if peer else "routine")],
         site=peer.site if peer else "",
         sender=study.calling_aet,
         opened_at=now,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.config import NodeConfig, Peer
-from gateway.dimse.admission import refusal, refused_contexts
+from gateway.dimse.admission import Caller, refusal, refused_contexts
 from gateway.dimse.pdu import AssociateRequest, ProposedContext
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -20,7 +20,7 @@ def _request(called: str = "OVERREAD", calling: str = "CT1", *contexts: tuple[st
 
 
 def test_with_no_peers_listed_everybody_may_call() -> None:
-    assert refusal(NodeConfig(), _request(calling="ANYBODY"), "10.0.0.9", active=0) is None
+    assert refusal(NodeConfig(), Caller(request=_request(calling="ANYBODY"), address="10.0.0.9")) is None
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_a_refusal_says_who_and_which_line_would_allow_it(
     code: tuple[int, int, int],
     words: list[str],
 ) -> None:
-    refused = refusal(NodeConfig.model_validate(settings), request_, address, active=active)
+    refused = refusal(NodeConfig.model_validate(settings), Caller(request=request_, address=address, active=active))
     assert refused is not None
     assert (refused.result, refused.source, refused.reason) == code
     assert refused.encode()[-3:] == bytes(code)
@@ -57,18 +57,18 @@ def test_a_refusal_says_who_and_which_line_would_allow_it(
 
 
 def test_further_called_titles_are_answered_to() -> None:
-    assert refusal(NodeConfig(more_ae_titles=("BRAIN",)), _request("BRAIN"), "10.0.0.1", active=0) is None
+    assert refusal(NodeConfig(more_ae_titles=("BRAIN",)), Caller(request=_request("BRAIN"), address="10.0.0.1")) is None
 
 
 def test_a_listed_peer_may_call_from_its_address_given_by_name_or_number() -> None:
     for host in ("", "127.0.0.1", "localhost"):
         node = NodeConfig(peers=(Peer(ae_title="CT1", host=host),))
-        assert refusal(node, _request(), "127.0.0.1", active=0) is None
+        assert refusal(node, Caller(request=_request(), address="127.0.0.1")) is None
 
 
 def test_a_peer_whose_name_cannot_be_resolved_is_not_let_in() -> None:
     node = NodeConfig(peers=(Peer(ae_title="CT1", host="no.such.host.invalid"),))
-    assert refusal(node, _request(), "127.0.0.1", active=0) is not None
+    assert refusal(node, Caller(request=_request(), address="127.0.0.1")) is not None
 
 
 def test_each_refused_context_is_explained() -> None:
@@ -78,3 +78,23 @@ def test_each_refused_context_is_explained() -> None:
     not_offered, no_syntax = refused_contexts(request)
     assert "1.2.3 is not offered" in not_offered
     assert "1.2.840.10008.1.2.4.100" in no_syntax
+
+
+@pytest.mark.parametrize(
+    ("settings", "caller", "code", "words"),
+    [
+        ({"may_call": ["OVERREAD"]}, {"request": _request("STAT")}, (1, 1, 7), "'may_call'"),
+        ({"may_call": ["STAT"]}, {"request": _request("STAT")}, None, ""),
+        ({"maximum_associations": 2}, {"active": 9, "active_of_it": 2}, (2, 3, 2), "'maximum_associations: 2' for CT1"),
+        ({"maximum_associations": 2}, {"active": 9, "active_of_it": 1}, None, ""),
+        ({"tls": True}, {}, (1, 1, 1), "'tls: true' for CT1"),
+        ({"tls": True}, {"is_secured": True}, None, ""),
+    ],
+)
+def test_a_peer_has_titles_limits_and_tls_of_its_own(
+    settings: dict[str, object], caller: dict[str, object], code: tuple[int, int, int] | None, words: str
+) -> None:
+    node = NodeConfig.model_validate({"more_ae_titles": ["STAT"], "peers": [{"ae_title": "CT1", **settings}]})
+    refused = refusal(node, Caller(**{"request": _request(), "address": "10.0.0.1", **caller}))  # type: ignore[arg-type]
+    assert (refused and (refused.result, refused.source, refused.reason)) == code
+    assert refused is None or words in refused.sentence
