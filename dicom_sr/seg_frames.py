@@ -21,15 +21,15 @@ from dicom_sr.element_bytes import (
     encode_us,
     raw_sequence,
 )
+from dicom_sr.probabilities import Map, in_steps
 from dicom_sr.segmentation import Layers, Segment, Segmentation
 from dicom_sr.source import SourceSeries, SourceSlice
 from dicom_sr.volume import Grid
 
 PER_FRAME_GROUPS = 0x52009230
-#: Maximum Fractional Value (0062,000E) of the maps we write: probability 1.
-MAXIMUM_FRACTIONAL_VALUE = 255
 
-Probabilities = Mapping[int, npt.NDArray[np.floating]]
+#: Probability maps, (z, y, x), by segment number.
+Probabilities = Mapping[int, Map]
 
 _DERIVATION_IMAGE = 0x00089124
 _SOURCE_IMAGE = 0x00082112
@@ -71,12 +71,12 @@ def labelmap_frames(segmentation: Segmentation) -> tuple[Frame, ...]:
 
 
 def probability_frames(maps: Probabilities, segments: Sequence[Segment], grid: Grid) -> tuple[Frame, ...]:
-    """List the frames that hold any probability of at least half a step, segment by segment; see `binary_frames`."""
+    """List the frames that hold any probability above half a step, segment by segment; see `binary_frames`."""
     frames = [
         Frame(z=int(z), segment_number=segment.number)
         for segment in segments
         if segment.number in maps
-        for z in np.flatnonzero(maps[segment.number].max(axis=(1, 2)) * MAXIMUM_FRACTIONAL_VALUE >= 0.5)
+        for z in np.flatnonzero(in_steps(maps[segment.number]).any(axis=(1, 2)))
     ]
     return tuple(frames) or _empty_frames(segments, grid)
 

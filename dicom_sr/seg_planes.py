@@ -7,15 +7,18 @@ PS3.5 8.1.1 and Annex D (bit packing across frames), Annex G (RLE), A.4 (encapsu
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
+from itertools import groupby
 
 import numpy as np
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 
+from dicom_sr.probabilities import in_steps
 from dicom_sr.rle_frame import encode_rle_frame
-from dicom_sr.seg_frames import MAXIMUM_FRACTIONAL_VALUE, Frame, Probabilities
+from dicom_sr.seg_frames import Frame, Probabilities
 from dicom_sr.segmentation import Segmentation
 
 _PIXEL_DATA = 0x7FE00010
@@ -49,17 +52,11 @@ def labelmap_pixels(ds: Dataset, segmentation: Segmentation, frames: Sequence[Fr
 
 
 def probability_pixels(ds: Dataset, maps: Probabilities, frames: Sequence[Frame]) -> None:
-    """Set probabilities 0..1 as 0..255, 8 bits a pixel."""
-    planes = [
-        np.rint(maps[frame.segment_number][frame.z] * MAXIMUM_FRACTIONAL_VALUE).astype(np.uint8)
-        if frame.segment_number in maps
-        else np.zeros((ds.Rows, ds.Columns), np.uint8)
-        for frame in frames
-    ]
-    value = b"".join(plane.tobytes() for plane in planes)
-    ds[_PIXEL_DATA] = DataElement(_PIXEL_DATA, "OB", value + b"\0" * (len(value) % 2))
-
-
-def mask_maps(segmentation: Segmentation) -> Probabilities:
-    """Return masks as probabilities 0 and 1, one segment at a time."""
-    return {s.number: segmentation.mask(s).astype(np.float32) for s in segmentation.segments}
+    """Set probabilities in steps of 1/255, 8 bits a pixel; the frames of a segment stand together."""
+    pixels = io.BytesIO()
+    for number, group in groupby(frames, key=lambda frame: frame.segment_number):
+        steps = in_steps(maps[number]) if number in maps else None
+        for frame in group:
+            pixels.write(bytes(ds.Rows * ds.Columns) if steps is None else steps[frame.z].tobytes())
+    pixels.write(bytes(pixels.tell() % 2))
+    ds[_PIXEL_DATA] = DataElement(_PIXEL_DATA, "OB", pixels.getvalue())

@@ -23,6 +23,7 @@ from dicom_sr.element_bytes import encode_text, raw_sequence
 from dicom_sr.errors import GeometryMismatch, UnwritableSegmentation
 from dicom_sr.header import legal_texts, text
 from dicom_sr.new_object import IMPLEMENTATION_CLASS_UID
+from dicom_sr.probabilities import MAXIMUM_FRACTIONAL_VALUE, MaskMaps, is_probability
 from dicom_sr.seg_description import (
     AlgorithmType,
     ObjectReference,
@@ -31,7 +32,6 @@ from dicom_sr.seg_description import (
     require_text,
 )
 from dicom_sr.seg_frames import (
-    MAXIMUM_FRACTIONAL_VALUE,
     Frame,
     Probabilities,
     binary_frames,
@@ -40,7 +40,7 @@ from dicom_sr.seg_frames import (
     probability_frames,
 )
 from dicom_sr.seg_kind import LABEL_MAP_SEGMENTATION_STORAGE, SEGMENTATION_STORAGE, SegKind
-from dicom_sr.seg_planes import binary_pixels, labelmap_pixels, mask_maps, probability_pixels
+from dicom_sr.seg_planes import binary_pixels, labelmap_pixels, probability_pixels
 from dicom_sr.seg_segments import segment_items
 from dicom_sr.segmentation import Segment, Segmentation
 from dicom_sr.source import SourceSeries
@@ -99,7 +99,7 @@ def write_seg(
     grid = _common_grid(segmentation.grid, source)
     _check_segments(segmentation.segments, description, kind)
     if kind is SegKind.FRACTIONAL:
-        return write_probability_seg(mask_maps(segmentation), segmentation.segments, source, description)
+        return write_probability_seg(MaskMaps(segmentation), segmentation.segments, source, description)
     if kind is SegKind.LABELMAP:
         if segmentation.overlaps:
             raise UnwritableSegmentation("segments overlap: a label map cannot hold them, ask for BINARY")
@@ -122,9 +122,9 @@ def write_probability_seg(
 
     Parameters
     ----------
-    maps : mapping of int to numpy.ndarray, (z, y, x), float
-        Probability 0..1 by segment number on the grid of `source`; a segment without a map is empty. Stored in steps of
-        1/255; frames that round to zero everywhere are left out.
+    maps : mapping of int to numpy.ndarray, (z, y, x), float or uint8
+        Probability 0..1, or in steps of 1/255, by segment number on the grid of `source`; a segment without a map is
+        empty. Stored in steps of 1/255; frames that round to zero everywhere are left out.
     segments, source, description
         As for `write_seg`.
 
@@ -138,7 +138,7 @@ def write_probability_seg(
     for probabilities in maps.values():
         if probabilities.shape != grid.shape:
             raise GeometryMismatch(f"a map of shape {probabilities.shape} on a grid of shape {grid.shape}")
-        if not (probabilities.min() >= 0 and probabilities.max() <= 1):
+        if not is_probability(probabilities):
             raise UnwritableSegmentation("a probability map holds values outside 0..1")
     frames = probability_frames(maps, segments, grid)
     ds = _build(segments, frames, source, description, kind=SegKind.FRACTIONAL)

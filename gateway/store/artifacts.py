@@ -10,9 +10,9 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from dicom_sr.codes import Code
+from dicom_sr.probabilities import Map, in_steps
 from dicom_sr.segmentation import Segment, Segmentation
 from dicom_sr.verdict import Finding
 from dicom_sr.volume import Grid
@@ -21,10 +21,9 @@ from gateway.domain.keys import canonical_json
 
 _MAGIC = b"OVERREAD-SEGMENTATION-1\n"
 _MAPS_MAGIC = b"OVERREAD-PROBABILITIES-1\n"
-#: Steps of a stored probability: those of a FRACTIONAL segmentation object.
-_STEPS = 255
 
-Maps = Mapping[str, npt.NDArray[np.float32]]
+#: Probability maps, (z, y, x), by segment label.
+Maps = Mapping[str, Map]
 
 
 def encode_segmentation(segmentation: Segmentation) -> bytes:
@@ -76,8 +75,8 @@ def probabilities_digest(maps: Maps) -> str:
     return hashlib.sha256("\0".join(maps).encode() + b"\0" + _in_steps(maps)).hexdigest()
 
 
-def decode_probabilities(content: bytes) -> dict[str, npt.NDArray[np.float32]]:
-    """Decode what `encode_probabilities` wrote.
+def decode_probabilities(content: bytes) -> dict[str, Map]:
+    """Decode what `encode_probabilities` wrote: maps in steps of 1/255.
 
     Raises
     ------
@@ -86,12 +85,11 @@ def decode_probabilities(content: bytes) -> dict[str, npt.NDArray[np.float32]]:
     """
     header, pixels = _split(content, _MAPS_MAGIC)
     stored = np.frombuffer(pixels, np.uint8).reshape((len(header["labels"]), *header["shape"]))
-    return {label: one / np.float32(_STEPS) for label, one in zip(header["labels"], stored, strict=True)}
+    return dict(zip(header["labels"], stored, strict=True))
 
 
 def _in_steps(maps: Maps) -> bytes:
-    stored = (np.rint(np.clip(one, 0, 1) * np.float32(_STEPS)).astype(np.uint8) for one in maps.values())
-    return b"".join(one.tobytes() for one in stored)
+    return b"".join(in_steps(one).tobytes() for one in maps.values())
 
 
 def _joined(magic: bytes, header: Mapping[str, object], pixels: bytes) -> bytes:

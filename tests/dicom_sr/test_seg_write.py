@@ -17,6 +17,7 @@ from pydicom.uid import ImplicitVRLittleEndian
 from dicom_sr.audit_tags import apply_audit_tags
 from dicom_sr.codes import Code
 from dicom_sr.errors import GeometryMismatch, InvalidUid, UnwritableSegmentation
+from dicom_sr.probabilities import MaskMaps
 from dicom_sr.seg_description import AlgorithmType, ObjectReference, SegmentAuthor
 from dicom_sr.seg_header import read_seg_header
 from dicom_sr.seg_kind import LABEL_MAP_SEGMENTATION_STORAGE, SEGMENTATION_STORAGE
@@ -110,6 +111,23 @@ def test_probabilities_come_back_to_half_a_step(source, tmp_path):
     assert (stored.SegmentationType, stored.SegmentationFractionalType) == ("FRACTIONAL", "PROBABILITY")
     assert stored.NumberOfFrames == source.grid.shape[0]
     assert np.abs(stored.pixel_array / 255 - maps[1]).max() <= 0.5 / 255 + 1e-6
+
+
+def test_maps_in_steps_of_the_object_are_written_as_they_are(source):
+    segments = make_segments("a")
+    steps = np.random.default_rng(7).integers(0, 256, source.grid.shape, np.uint8)
+
+    ds = write_probability_seg({1: steps}, segments, source, make_description(segments))
+
+    np.testing.assert_array_equal(ds.pixel_array, steps)
+
+
+def test_masks_become_maps_one_at_a_time(source):
+    segmentation = make_segmentation(source.grid, "whole", "part", overlap=True)
+    maps = MaskMaps(segmentation)
+    assert list(maps) == [1, 2]
+    for number, segment in zip(maps, segmentation.segments, strict=True):
+        np.testing.assert_array_equal(maps[number], segmentation.mask(segment) * np.uint8(255))
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, np.nan])

@@ -207,7 +207,7 @@ def test_maps_are_stored_in_steps_of_a_fractional_object() -> None:
     maps = {"a": np.linspace(-0.1, 1.1, 24, dtype=np.float32).reshape(2, 3, 4), "b": np.ones((2, 3, 4), np.float32)}
     found = decode_probabilities(encode_probabilities(maps))
     assert list(found) == ["a", "b"]
-    np.testing.assert_allclose(found["a"], np.clip(maps["a"], 0, 1), atol=0.5 / 255 + 1e-6)
+    np.testing.assert_allclose(found["a"] / 255, np.clip(maps["a"], 0, 1), atol=0.5 / 255 + 1e-6)
     assert encode_probabilities(found) == encode_probabilities(maps)
     assert probabilities_digest(found) == probabilities_digest(maps) != probabilities_digest({"a": maps["a"]})
 
