@@ -140,14 +140,16 @@ def test_plain_dicom_is_refused_beside_tls_unless_it_is_allowed(
 ) -> None:
     association = AE("PLAIN").associate("127.0.0.1", port, [_verification()], ae_title="OVERREAD")
     assert association.is_rejected
-    assert any("'PLAIN'" in r.getMessage() and "node.tls.also_plain" in r.getMessage() for r in caplog.records)
+    _wait_for(
+        lambda: any("'PLAIN'" in r.getMessage() and "node.tls.also_plain" in r.getMessage() for r in caplog.records)
+    )
     peers = [{"ae_title": "SAFE", "tls": True}, {"ae_title": "PLAIN"}]
     with folder.node(tls=_tls(root, ours, also_plain=True), peers=peers) as (_, open_port):
         plain = AE("PLAIN").associate("127.0.0.1", open_port, [_verification()], ae_title="OVERREAD")
         assert plain.send_c_echo().Status == 0
         plain.release()
         assert AE("SAFE").associate("127.0.0.1", open_port, [_verification()], ae_title="OVERREAD").is_rejected
-    assert any("'tls: true' for SAFE" in record.getMessage() for record in caplog.records)
+    _wait_for(lambda: any("'tls: true' for SAFE" in record.getMessage() for record in caplog.records))
 
 
 def _verification() -> object:
@@ -162,7 +164,7 @@ def test_a_node_without_a_certificate_says_so_to_whom_speaks_tls(
     with folder.node() as (_, port), socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(b"\x16\x03\x01\x00\xa5\x01")
         assert connection.recv(1) == b"\x07"
-    assert any("no node.tls.certificate_file" in record.getMessage() for record in caplog.records)
+    _wait_for(lambda: any("no node.tls.certificate_file" in record.getMessage() for record in caplog.records))
 
 
 def test_a_connection_that_stops_inside_the_handshake_is_let_go(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,9 +77,14 @@ def test_a_caller_gives_the_name_and_passcode_that_are_asked_of_it(
     ae.add_requested_context(sop_class)
     extended = [identity] if identity else []
     association = ae.associate("127.0.0.1", port, ae_title="OVERREAD", ext_neg=extended)
-    said = [record.getMessage() for record in caplog.records]
     if words:
         assert association.is_rejected
+        # The refusal is sent before it is logged.
+        until = time.monotonic() + 10
+        while not any(words in record.getMessage() for record in caplog.records):
+            assert time.monotonic() < until, "nothing was said"
+            time.sleep(0.02)
+        said = [record.getMessage() for record in caplog.records]
         assert any(words in text and f"'{calling}'" in text for text in said)
         assert not any("geheim" in text or "wrong" in text for text in said)
     else:
