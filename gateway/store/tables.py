@@ -387,6 +387,35 @@ class Hold(SQLModel, table=True):
     resolution_reason: str = ""
 
 
+class DestinationPause(SQLModel, table=True):
+    """A destination to which nothing is sent for now, because a person said so; gone when it is resumed."""
+
+    __tablename__ = "destination_pause"
+
+    destination: str = Field(primary_key=True)
+    reason: str = ""
+    paused_by: str
+    paused_at: datetime = _time()
+
+
+class PeerContact(SQLModel, table=True):
+    """A caller of the DICOM node as last seen at an address; for pages and `overread check`, written now and then."""
+
+    __tablename__ = "peer_contact"
+
+    ae_title: str = Field(primary_key=True, max_length=16)
+    address: str = Field(primary_key=True, max_length=64)
+    last_seen: datetime = _time(index=True)
+    #: Associations that were accepted, and instances that the last of them brought.
+    associations: int = 0
+    last_instances: int = 0
+    #: [SOP Class UID, Transfer Syntax UID] of each presentation context accepted in the last association.
+    accepted: list[list[str]] = _json_list()
+    #: The sentence that explains the last refusal, of an association or of a presentation context.
+    refusal: str = ""
+    refused_at: datetime | None = _time(nullable=True)
+
+
 class PurgedBlob(SQLModel, table=True):
     """A blob that retention took off the disk. The rows that name it stay; it is offered no more until it comes again."""
 

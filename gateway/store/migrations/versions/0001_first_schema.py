@@ -66,6 +66,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
+        "destination_pause",
+        sa.Column("destination", sa.String(), nullable=False),
+        sa.Column("reason", sa.String(), nullable=False),
+        sa.Column("paused_by", sa.String(), nullable=False),
+        sa.Column("paused_at", sa.DateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("destination"),
+    )
+    op.create_table(
         "hold",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("sop_instance_uid", sa.String(), nullable=False),
@@ -106,6 +114,21 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("no_match", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_no_match_study_instance_uid"), ["study_instance_uid"], unique=False)
+
+    op.create_table(
+        "peer_contact",
+        sa.Column("ae_title", sa.String(length=16), nullable=False),
+        sa.Column("address", sa.String(length=64), nullable=False),
+        sa.Column("last_seen", sa.DateTime(), nullable=False),
+        sa.Column("associations", sa.Integer(), nullable=False),
+        sa.Column("last_instances", sa.Integer(), nullable=False),
+        sa.Column("accepted", sa.JSON(), nullable=False),
+        sa.Column("refusal", sa.String(), nullable=False),
+        sa.Column("refused_at", sa.DateTime(), nullable=True),
+        sa.PrimaryKeyConstraint("ae_title", "address"),
+    )
+    with op.batch_alter_table("peer_contact", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_peer_contact_last_seen"), ["last_seen"], unique=False)
 
     op.create_table(
         "purged_blob",
@@ -573,6 +596,10 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_purged_blob_study_instance_uid"))
 
     op.drop_table("purged_blob")
+    with op.batch_alter_table("peer_contact", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_peer_contact_last_seen"))
+
+    op.drop_table("peer_contact")
     with op.batch_alter_table("no_match", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_no_match_study_instance_uid"))
 
@@ -585,6 +612,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_hold_case_id"))
 
     op.drop_table("hold")
+    op.drop_table("destination_pause")
     op.drop_table("cursor")
     op.drop_table("commitment_request")
     with op.batch_alter_table("audit_event", schema=None) as batch_op:
