@@ -218,6 +218,19 @@ def test_earlier_results_are_withdrawn_only_where_asked_and_only_those_sent_ther
     assert check(ko) == ()
 
 
+def test_late_images_withdraw_every_result_made_without_them(tmp_path: Path, images: list[Path]) -> None:
+    lab = lab_with(tmp_path / "data", pipeline={}, withdraw=True)
+    case = lab.process(sorted(images)[:-1])
+    earlier = {output.sop_instance_uid for output in lab.outputs(case)}
+    lab.send(images)
+    lab.close()
+    lab.run()
+    assert lab.case(case.id).generation == 2
+    (ko,) = selections(lab, case)
+    assert title_and_reason(ko) == ("113001", "111220")
+    assert named(ko) == earlier
+
+
 def test_a_selection_that_comes_back_is_known_as_ours(tmp_path: Path) -> None:
     lab = lab_with(tmp_path / "data")
     case = lab.process(make_mr_series(tmp_path / "gap", shape=SHAPE, gap_at=5))
