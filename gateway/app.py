@@ -6,7 +6,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import datetime
 from functools import partial
 from importlib.metadata import version as installed_version
@@ -19,7 +19,7 @@ import structlog
 from gateway.config import Config, FollowedOrthanc, Peer
 from gateway.dimse.archive import archive_of
 from gateway.dimse.commitment_scu import commitment_askers
-from gateway.dimse.contexts import SERVICE_CLASSES, STORAGE_CLASSES
+from gateway.dimse.contexts import SERVICE_CLASSES, STORAGE_CLASSES, TRANSFER_SYNTAXES
 from gateway.dimse.courier import dimse_courier
 from gateway.dimse.find_count import FindCount
 from gateway.dimse.node import DicomNode
@@ -36,15 +36,18 @@ from gateway.services.courier import Courier
 from gateway.services.courier_http import http_courier
 from gateway.services.deliver import Deliverer
 from gateway.services.edit_upload import EditUploads
+from gateway.services.destinations import is_paused
 from gateway.services.environment import Environment, build_environment
 from gateway.services.expected_count import ConfiguredCount, QidoCount
 from gateway.services.follow_orthanc import orthanc_follower
 from gateway.services.load_series import load_image
+from gateway.services.peer_log import PeerLog
 from gateway.services.picture_cache import PictureCache
 from gateway.services.pictures import Pictures
 from gateway.services.purge import Purger
 from gateway.services.receive import Receiver
 from gateway.store.migrate import upgrade
+from gateway.store.receive_journal import ReceiveJournal
 from gateway.web.access import http_bind
 from gateway.web.app import create_app
 from gateway.web.server import WebServer
@@ -57,6 +60,7 @@ _LOOK_FOR_STUDIES_S = 1.0
 _LOOK_FOR_EDITS_S = 10.0
 _LOOK_FOR_DELIVERIES_S = 2.0
 _PURGE_EVERY_S = 3600.0
+_SAVE_PEERS_EVERY_S = 20.0
 
 
 def gateway_version() -> str:
@@ -127,10 +131,16 @@ class Gateway:
         stack.callback(env.database.close)
         self._check_models(env)
         upgrade(env.database)
-        swept, released = env.blobs.sweep_incoming(), release_interrupted(env)
-        if swept or released:
-            log.warning("resuming after a crash", half_received=swept, interrupted_stage_runs=released)
         parts = Parts(env, self._data)
+        swept, replayed = parts.receive_again()
+        released = release_interrupted(env)
+        if swept or replayed or released:
+            log.warning(
+                "resuming after a crash",
+                half_received=swept,
+                replayed_instances=replayed,
+                interrupted_stage_runs=released,
+            )
         return parts.start(stack)
 
     def _check_models(self, env: Environment) -> None:
@@ -173,6 +183,12 @@ class Parts:
         )
         self._edits = Loop("edits", self._take_edits, interval_s=_LOOK_FOR_EDITS_S)
         self._assembly = Loop("assemble", self._assemble, interval_s=_LOOK_FOR_STUDIES_S)
+        self._journal = ReceiveJournal(
+            data / "journal",
+            env.blobs,
+            env.database,
+            size_mb=config.data.receive_journal_mb if env.database.can_be_journaled else 0,
+        )
         self._receiver = Receiver(
             env.database,
             env.blobs,
@@ -180,23 +196,36 @@ class Parts:
             config.node.minimum_free_mb,
             lambda _received: self._edits.wake(),
             maximum_object_mb=config.node.maximum_object_mb,
+            journal=self._journal,
         )
         discard = self._receiver.discard_purged
         self._purger = Purger(env.database, env.blobs, config.data.retention, env.clock, discard)
         self._retention = Loop("retention", self._purge, interval_s=_PURGE_EVERY_S)
         archive = archive_of(config, env.database, env.blobs, env.clock)
-        self._node = DicomNode(config.node, self._receiver, lambda _transfer: self._assembly.wake(), archive)
+        self._peers = PeerLog(env.database, env.clock)
+        self._node = DicomNode(
+            config.node, self._receiver, lambda _transfer: self._assembly.wake(), archive, peers=self._peers
+        )
+        self._peer_notes = Loop("peers", self._save_peers, interval_s=_SAVE_PEERS_EVERY_S)
         self._followers = [self._loop_of(followed) for followed in config.follow]
         self._dicom_address = ""
         self._started_at = env.clock()
 
+    def receive_again(self) -> tuple[int, int]:
+        """Clear away what a crash left half received, and receive again what it left in the journal; count both."""
+        swept = self._env.blobs.sweep_incoming(self._receiver.is_kept)
+        return swept, self._journal.replay(self._receiver.replay)
+
     def start(self, stack: ExitStack) -> str:
         """Start everything on `stack`, doors last; return the ready line."""
+        self._journal.start()
+        stack.callback(self._journal.close)
         self._dispatcher.start()
         stack.callback(partial(self._dispatcher.stop, grace_s=_DRAIN_S))
-        for loop in (*self._deliveries, self._edits, self._assembly, self._retention, *self._followers):
+        for loop in (*self._deliveries, self._edits, self._assembly, self._retention, self._peer_notes, *self._followers):
             loop.start()
             stack.callback(loop.stop)
+        stack.callback(self._save_peers_at_last)
         host, port = self._node.start()
         stack.callback(partial(self._node.stop, _DRAIN_S))
         self._dicom_address = f"{host}:{port}"
@@ -241,12 +270,20 @@ class Parts:
             self._dispatcher.wake()
         return False
 
+    def _save_peers_at_last(self) -> None:
+        with suppress(GatewayError):
+            self._peers.save()
+
+    def _save_peers(self) -> bool:
+        self._peers.save()
+        return False
+
     def _purge(self) -> bool:
         self._purger.run()
         return False
 
     def _deliver(self, destination: str) -> bool:
-        return self._deliverer.run_due(destination) > 0
+        return not is_paused(self._env.database, destination) and self._deliverer.run_due(destination) > 0
 
     def _services(self) -> Services:
         env = self._env
@@ -301,8 +338,10 @@ class Parts:
             ae_titles=(node.ae_title, *node.more_ae_titles),
             dicom_address=self._dicom_address,
             contexts=len(STORAGE_CLASSES) + len(SERVICE_CLASSES) + 1,
+            transfer_syntaxes=len(TRANSFER_SYNTAXES),
             open_associations=self._node.open_associations,
             started_at=self._started_at,
+            peers=self._peers.contacts(),
         )
 
     def _not_ready(self) -> tuple[str, ...]:

@@ -171,6 +171,8 @@ class DataConfig(_Section):
 
     folder: Path | None = None
     """Data folder; ``--data`` overrides it."""
+    receive_journal_mb: int = Field(default=512, ge=0, le=65536)
+    """Disk space of the receive journal, with which an image is safe after one sync instead of three; 0: without."""
     retention: tuple[RetentionRule, ...] = ()
     """What is taken off the disk, and when; empty: nothing ever. ``overread check --store`` shows what would go."""
 

@@ -1,7 +1,9 @@
 """Receive an instance through any door: checked, durable and recorded before anybody is told it was a success.
 
-The way of every instance: room on the disk, UID syntax, a complete data set, class and UID as announced, blob synced,
-then one transaction with study, series, instance and audit rows. Instances are kept in one form (`part10`), so equal
+The way of every instance: room on the disk, UID syntax, a complete data set, class and UID as announced, synced in the
+receive journal while its file and its rows are written, then one transaction with study, series, instance and audit
+rows. Without a journal, or too large for it: blob synced, then the transaction, synced as well. Instances are kept in
+one form (`part10`), so equal
 blobs mean equal data sets. Nothing received is dropped or overwritten: the same UID with other content becomes a hold
 and leaves the instance, and the case that runs on it, as they are.
 """
@@ -9,6 +11,7 @@ and leaves the instance, and the case that runs on it, as they are.
 from __future__ import annotations
 
 import mmap
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -25,6 +28,7 @@ from gateway.services.in_flight import Claims, RecentSeries
 from gateway.services.part10 import file_layout, file_meta
 from gateway.services.purged import is_purged, take_back
 from gateway.services.received_header import ReceivedHeader, read_header, require_uid
+from gateway.services.record_image import ImageRows
 from gateway.services.record_instance import (
     KnownVersion,
     is_referenced,
@@ -35,10 +39,14 @@ from gateway.services.record_instance import (
     record_new,
 )
 from gateway.services.record_transfer import Transfer, record_transfer
+from gateway.services.replay_journal import Keeping, described, replayed
 from gateway.services.same_content import same_content
 from gateway.store.blobs import BlobStore, Incoming
 from gateway.store.database import Database
 from gateway.store.group_commit import GroupCommit
+from gateway.store.journal_segment import JournalRecord
+from gateway.store.journaled_rows import JournaledRows, JournaledTransaction
+from gateway.store.receive_journal import ReceiveJournal
 
 __all__ = ["Arrival", "Door", "IncomingInstance", "InstanceKind", "Outcome", "Received", "Receiver", "Transfer"]
 
@@ -62,6 +70,8 @@ class Receiver:
         Called after an instance was recorded for the first time; must not block.
     maximum_object_mb : int
         Largest instance accepted.
+    journal : ReceiveJournal, optional
+        Started; makes instances safe with one sync instead of three.
     """
 
     def __init__(
@@ -73,6 +83,7 @@ class Receiver:
         on_new: Callable[[Received], None],
         *,
         maximum_object_mb: int = 2048,
+        journal: ReceiveJournal | None = None,
     ) -> None:
         self._database = database
         self._blobs = blobs
@@ -82,7 +93,10 @@ class Receiver:
         self._on_new = on_new
         self._claims = Claims()
         self._series = RecentSeries()
-        self._commits = GroupCommit(database)
+        self._commits = GroupCommit(database.write, Session.begin_nested)
+        self._journal = journal
+        self._images = ImageRows()
+        self._image_commits = GroupCommit(JournaledRows(database).write, JournaledTransaction.nested)
 
     def require_room(self) -> None:
         """Refuse before anything is accepted.
@@ -192,9 +206,10 @@ class Receiver:
     def keep(self, arrival: Arrival, header: ReceivedHeader, syntax: str, incoming: Incoming) -> Received:
         """Make a checked file durable and record it; only `IncomingInstance` calls this."""
         with self._claims.of(incoming.sha256):
-            blob = KeptBlob(size=incoming.size, sha256=incoming.commit(), transfer_syntax_uid=syntax)
+            blob = KeptBlob(sha256=incoming.sha256, size=incoming.size, transfer_syntax_uid=syntax)
+            keeping = Keeping(arrival=arrival, header=header, blob=blob, at=self._clock())
             try:
-                received = self._record(arrival, header, blob)
+                received = self._keep_journaled(keeping, incoming) or self._keep_directly(keeping, incoming)
             except GatewayError:
                 self._forget(blob.sha256)
                 raise
@@ -204,11 +219,70 @@ class Receiver:
             self._on_new(received)
         return received
 
-    def _record(self, arrival: Arrival, header: ReceivedHeader, blob: KeptBlob) -> Received:
+    def is_kept(self, sha256: str) -> bool:
+        """Whether any row names a blob."""
+        with self._database.read() as session:
+            return is_referenced(session, sha256)
+
+    def replay(self, record: JournalRecord) -> bool:
+        """Keep once more what the receive journal holds after a crash; False if it is no instance we know to keep.
+
+        Raises
+        ------
+        StorageFull, StorageUnavailable
+            It cannot be kept now.
+        """
+        try:
+            keeping = replayed(record)
+        except UnacceptableInstance:
+            return False
+        if is_purged(self._database, record.sha256):
+            return True
+        if not self._blobs.holds(record.sha256, record.content):
+            self._blobs.restore(record.sha256, record.content)
+        with self._database.read() as session:
+            known = known_version(session, keeping.header.sop_instance_uid)
+        # Something of ours that came back changes nothing, so nobody misses its note.
+        if known is None or not (known.is_output or known.sha256 == record.sha256):
+            self._record(keeping)
+        return True
+
+    def _keep_directly(self, keeping: Keeping, incoming: Incoming) -> Received:
+        incoming.commit()
+        return self._record(keeping)
+
+    def _keep_journaled(self, keeping: Keeping, incoming: Incoming) -> Received | None:
+        """Keep an instance with the journal's help; None if it gives none now.
+
+        The file of an image is written later, or when somebody asks for it; what a person may be waiting for, at once.
+        """
+        journal = self._journal
+        if journal is None or incoming.size > journal.maximum_content:
+            return None
+        is_written_later = incoming.is_held and kind_of(keeping.header) is InstanceKind.IMAGE
+        with incoming.content() as content:
+            entry = journal.append(described(keeping), content, keeping.blob.sha256, is_written_later=is_written_later)
+        if entry is None:
+            return None
+
+        def publish() -> None:
+            entry.sync()
+            if not is_written_later:
+                incoming.publish()
+
+        try:
+            if not is_written_later:
+                incoming.stage()
+            return self._record(keeping, before_commit=publish)
+        finally:
+            journal.done(entry)
+
+    def _record(self, keeping: Keeping, *, before_commit: Callable[[], None] | None = None) -> Received:
+        header, blob = keeping.header, keeping.blob
         for _ in range(_ATTEMPTS):
             try:
-                known = self._record_unless_known(arrival, header, blob)
-            except IntegrityError:
+                known = self._record_unless_known(keeping, before_commit)
+            except (IntegrityError, sqlite3.IntegrityError):
                 # Another process was first, or what we remember of series is out of date.
                 self._series.clear()
                 continue
@@ -217,35 +291,42 @@ class Receiver:
             if known.sha256 == blob.sha256 and not known.is_output:
                 return _received(header, known.kind, Outcome.DUPLICATE)
             if self._is_same(known, blob):
-                return self._record_repeat(arrival, header, known, blob)
+                return self._record_repeat(keeping, known)
             with self._database.write() as session:
-                record_conflict(session, arrival, header, blob, at=self._clock())
+                record_conflict(session, keeping.arrival, header, blob, at=keeping.at)
             return _received(header, kind_of(header), Outcome.CONFLICT)
         raise StorageUnavailable("others kept recording the same instance at the same moment: send it again")
 
-    def _record_unless_known(self, arrival: Arrival, header: ReceivedHeader, blob: KeptBlob) -> KnownVersion | None:
+    def _record_unless_known(self, keeping: Keeping, before_commit: Callable[[], None] | None) -> KnownVersion | None:
+        header = keeping.header
         series = header.study_instance_uid, header.series_instance_uid
+        is_known_series = series in self._series
+        if before_commit is not None and is_known_series and kind_of(header) is InstanceKind.IMAGE:
+            return self._image_commits.run(
+                lambda transaction: self._images.record_unless_known(transaction, keeping), before_commit=before_commit
+            )
 
         def write(session: Session) -> KnownVersion | None:
             known = known_version(session, header.sop_instance_uid)
             if known is None:
-                is_known_series = series in self._series
-                record_new(session, arrival, header, blob, at=self._clock(), is_known_series=is_known_series)
+                record_new(
+                    session, keeping.arrival, header, keeping.blob, at=keeping.at, is_known_series=is_known_series
+                )
             return known
 
-        known = self._commits.run(write)
+        known = self._commits.run(write, before_commit=before_commit)
         if known is None:
             self._series.add(series)
         return known
 
-    def _record_repeat(self, arrival: Arrival, header: ReceivedHeader, known: KnownVersion, blob: KeptBlob) -> Received:
+    def _record_repeat(self, keeping: Keeping, known: KnownVersion) -> Received:
         """Note the same content in another form; the form that came first is kept."""
         if known.is_output:
             with self._database.write() as session:
-                record_echo(session, arrival, header, at=self._clock())
-        if known.sha256 != blob.sha256:
-            self._forget(blob.sha256)
-        return _received(header, known.kind, Outcome.DUPLICATE)
+                record_echo(session, keeping.arrival, keeping.header, at=keeping.at)
+        if known.sha256 != keeping.blob.sha256:
+            self._forget(keeping.blob.sha256)
+        return _received(keeping.header, known.kind, Outcome.DUPLICATE)
 
     def _is_same(self, known: KnownVersion, blob: KeptBlob) -> bool:
         if known.sha256 == blob.sha256:
@@ -259,10 +340,8 @@ class Receiver:
     def _forget(self, sha256: str) -> None:
         """Remove a blob whose row could not be written; without an answer from the database it stays, an orphan."""
         with suppress(GatewayError):
-            with self._database.read() as session:
-                if is_referenced(session, sha256):
-                    return
-            self._blobs.discard(sha256)
+            if not self.is_kept(sha256):
+                self._blobs.discard(sha256)
 
 
 class IncomingInstance:
@@ -329,7 +408,7 @@ class IncomingInstance:
             It cannot be kept now; nothing was kept.
         """
         if header is None:
-            with _opened(self._incoming.temporary_path) as file, file[self._meta_size :] as dataset:
+            with self._incoming.content() as file, file[self._meta_size :] as dataset:
                 header = read_header(dataset, self._syntax)
             _require_announced(self._arrival, header)
         return self._receiver.keep(self._arrival, header, self._syntax, self._incoming)

@@ -1,6 +1,7 @@
 """Content-addressed files: a blob's name is its SHA-256, so equal bytes are kept once and never overwritten.
 
-A blob is durable when `put` or `Incoming.commit` returns: file synced, renamed to its final name, directory synced.
+A blob is durable when `put` or `Incoming.commit` returns: file synced, linked to its final name, directory synced. The
+temporary name goes when whoever keeps the blob has recorded it, so a start can tell what a crash left without a row.
 """
 
 from __future__ import annotations
@@ -8,12 +9,27 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import mmap
 import os
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
+from itertools import count
 from pathlib import Path
+from typing import Final, Protocol
 
 from gateway.domain.errors import NotFound, StorageFull, StorageUnavailable
+
+#: A blob no longer than this is held in memory while it comes, bytes; a CT image, but not a film.
+HELD_IN_MEMORY: Final = 1 << 20
+
+
+class UnwrittenBlobs(Protocol):
+    """Blobs that are safe somewhere else and have no file yet."""
+
+    def write_out(self, sha256: str) -> bool:
+        """Write the file of one; return False if it is none of these."""
+
+    def forget(self, sha256: str) -> None:
+        """Never write the file of one."""
 
 
 class BlobStore:
@@ -28,6 +44,8 @@ class BlobStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._incoming = folder / "incoming"
+        self._numbers = count()
+        self._unwritten: UnwrittenBlobs | None = None
         with _named_errors(folder):
             self._incoming.mkdir(parents=True, exist_ok=True)
             for number in range(256):
@@ -42,14 +60,21 @@ class BlobStore:
         NotFound
             If there is none.
         """
-        path = self._path(sha256)
+        path = self.location(sha256)
         if not path.is_file():
-            raise NotFound(f"blob {sha256[:12]} is not in the store")
+            raise NotFound(f"blob {sha256[:12]} is not in the store: taken off by data.retention, or lost")
         return path
 
     def location(self, sha256: str) -> Path:
         """Return where a blob lies or would lie."""
-        return self._path(sha256)
+        path = self._path(sha256)
+        if self._unwritten is not None and not path.is_file():
+            self._unwritten.write_out(sha256)
+        return path
+
+    def write_on_demand(self, unwritten: UnwrittenBlobs) -> None:
+        """Have the files of blobs that have none yet written when somebody asks for them."""
+        self._unwritten = unwritten
 
     def read(self, sha256: str) -> bytes:
         """Return a blob's bytes."""
@@ -65,16 +90,93 @@ class BlobStore:
             incoming.close()
 
     def open_incoming(self) -> Incoming:
-        """Open a temporary file to stream into."""
-        with _named_errors(self._folder):
-            return Incoming(self, self._incoming)
+        """Open a blob to stream into."""
+        return Incoming(self, self._incoming)
 
-    def sweep_incoming(self) -> int:
-        """Remove what a crash left half received; return how many files. Only for start-up."""
+    def open_temporary(self) -> tuple[int, Path]:
+        """Make an empty file for half received content; return its descriptor and where it is.
+
+        Raises
+        ------
+        OSError
+            If it cannot be made.
+        """
+        path = self._incoming / f"{os.getpid()}-{id(self):x}-{next(self._numbers)}"
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), path
+
+    def sweep_incoming(self, is_named: Callable[[str], bool] | None = None) -> int:
+        """Remove what a crash left half received; return how many files. Only for start-up.
+
+        Parameters
+        ----------
+        is_named : callable, optional
+            Whether a row names a blob. A blob that had its final name when the crash came, and no row yet, goes too.
+        """
         left = list(self._incoming.iterdir())
         for path in left:
+            if is_named is not None and path.stat().st_nlink > 1:
+                sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+                if not is_named(sha256):
+                    self.discard(sha256)
             path.unlink(missing_ok=True)
         return len(left)
+
+    def sync(self, digests: Collection[str]) -> set[str]:
+        """Make blobs that were published durable; return those whose files could not be synced.
+
+        Parameters
+        ----------
+        digests : collection of str
+            SHA-256 of each; one that is not there any more is passed over.
+
+        Raises
+        ------
+        StorageFull, StorageUnavailable
+            If a directory cannot be synced.
+        """
+        failed: set[str] = set()
+        paths = {sha256: self._path(sha256) for sha256 in digests}
+        for path in paths.values():
+            # All begin to be written before the first is waited for, so they share the commits of the file system.
+            _begin_writing(path)
+        for sha256, path in paths.items():
+            try:
+                _sync_file(path)
+            except FileNotFoundError:
+                continue
+            except OSError:
+                failed.add(sha256)
+        with _named_errors(self._folder):
+            for folder in {path.parent for path in paths.values()}:
+                _sync_folder(folder)
+        return failed
+
+    def publish(self, sha256: str, content: bytes) -> None:
+        """Write a blob, whatever is under its name, and sync nothing: for what a journal holds.
+
+        Raises
+        ------
+        StorageFull, StorageUnavailable
+            If the disk does not take it.
+        """
+        self._write_anew(sha256, content, sync=False)
+
+    def restore(self, sha256: str, content: bytes) -> None:
+        """Write a blob anew, durably, whatever is under its name.
+
+        Raises
+        ------
+        StorageFull, StorageUnavailable
+            If the disk does not take it.
+        """
+        self._write_anew(sha256, content, sync=True)
+
+    def holds(self, sha256: str, content: bytes) -> bool:
+        """Whether the file under a name has this content."""
+        try:
+            return self._path(sha256).read_bytes() == content
+        except OSError:
+            return False
 
     def free_bytes(self) -> int:
         """Return how much room the disk has left for us, bytes."""
@@ -84,35 +186,63 @@ class BlobStore:
 
     def discard(self, sha256: str) -> None:
         """Remove a blob that no row names; the caller proves that none does and none will."""
+        if self._unwritten is not None:
+            self._unwritten.forget(sha256)
         self._path(sha256).unlink(missing_ok=True)
 
     def all_digests(self) -> Iterator[str]:
-        """Yield the SHA-256 of every blob."""
+        """Yield the SHA-256 of every blob that has a file."""
         for number in range(256):
             yield from (entry.name for entry in (self._folder / f"{number:02x}").iterdir())
+
+    def _write_anew(self, sha256: str, content: bytes, *, sync: bool) -> None:
+        target = self._path(sha256)
+        with _named_errors(self._folder):
+            descriptor, path = self.open_temporary()
+            try:
+                with os.fdopen(descriptor, "wb", buffering=0) as file:
+                    write_all(descriptor, content)
+                    if sync:
+                        os.fsync(file.fileno())
+                path.rename(target)
+            except OSError:
+                path.unlink(missing_ok=True)
+                raise
+            if sync:
+                _sync_folder(target.parent)
 
     def _path(self, sha256: str) -> Path:
         return self._folder / sha256[:2] / sha256
 
 
 class Incoming:
-    """A blob being received; nothing is visible before `commit`, nothing is left after `close`."""
+    """A blob being received; nothing is visible before `commit` or `publish`, nothing is left after `close`.
+
+    A short one is held in memory until its bytes are needed in a file.
+    """
 
     def __init__(self, store: BlobStore, folder: Path) -> None:
         self._store = store
-        descriptor, name = tempfile.mkstemp(dir=folder)
-        self._path: Path | None = Path(name)
+        self._folder = folder
+        self._held: bytearray | None = bytearray()
+        self._descriptor = -1
+        self._path: Path | None = None
         self._kept: Path | None = None
-        self._file = os.fdopen(descriptor, "wb", buffering=0)
         self._hash = hashlib.sha256()
         self.size = 0
 
     @property
     def temporary_path(self) -> Path:
         """Where the bytes are: all written, not synced before `commit`."""
-        path = self._path or self._kept
+        self.stage()
+        path = self._kept or self._path
         assert path is not None
         return path
+
+    @property
+    def is_held(self) -> bool:
+        """Whether its bytes are in memory only."""
+        return self._held is not None
 
     @property
     def sha256(self) -> str:
@@ -127,37 +257,127 @@ class Incoming:
         StorageFull
             If the disk has no room.
         """
-        with _named_errors(self._store.path), memoryview(content) as view:
-            written = 0
-            while written < len(view):
-                written += self._file.write(view[written:])
+        if self._held is not None and self.size + len(content) > HELD_IN_MEMORY:
+            self.stage()
+        if self._held is not None:
+            self._held += content
+        else:
+            self._write(content)
         self._hash.update(content)
         self.size += len(content)
 
+    @contextlib.contextmanager
+    def content(self) -> Iterator[memoryview]:
+        """Yield what was written so far, without copying it."""
+        if self._held is not None:
+            with memoryview(self._held) as view:
+                yield view
+            return
+        with mmap.mmap(self._descriptor, self.size, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as view:
+            yield view
+
+    def stage(self) -> None:
+        """Have all bytes in a temporary file, not synced.
+
+        Raises
+        ------
+        StorageFull, StorageUnavailable
+            If the disk does not take them.
+        """
+        if self._held is None:
+            return
+        if self._path is None:
+            with _named_errors(self._folder):
+                self._descriptor, self._path = self._store.open_temporary()
+        self._write(self._held)
+        self._held = None
+
+    def publish(self) -> str:
+        """Give the file its final name and sync nothing: for what a journal holds. Return the SHA-256 (hex)."""
+        return self._name_it(sync=False)
+
     def commit(self) -> str:
         """Sync the file, give it its final name, sync the directory; return the SHA-256 (hex). Again: only that."""
-        sha256 = self._hash.hexdigest()
-        if self._path is None:
-            return sha256
-        target = self._store._path(sha256)
-        with _named_errors(self._path):
-            if target.exists():
-                self._path.unlink()
-            else:
-                os.fsync(self._file.fileno())
-                self._path.rename(target)
-            _sync_folder(target.parent)
-        self._path, self._kept = None, target
-        self._file.close()
-        return sha256
+        return self._name_it(sync=True)
 
     def close(self) -> None:
-        """Drop the temporary file if it was not committed."""
-        with contextlib.suppress(OSError):
-            self._file.close()
+        """Drop the temporary file if it was not committed, and the second name if it was."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
         if self._path is not None:
             self._path.unlink(missing_ok=True)
             self._path = None
+
+    def _name_it(self, *, sync: bool) -> str:
+        sha256 = self._hash.hexdigest()
+        if self._kept is not None:
+            return sha256
+        self.stage()
+        assert self._path is not None
+        target = self._store.location(sha256)
+        with _named_errors(self._path):
+            if not sync:
+                self._path.rename(target)
+                self._path = None
+            elif target.exists():
+                # It came before; who brought it may still be syncing.
+                _sync_file(target)
+                _sync_folder(target.parent)
+            else:
+                os.fsync(self._descriptor)
+                _link(self._path, target)
+                _sync_folder(target.parent)
+        self._kept = target
+        return sha256
+
+    def _write(self, content: bytes | bytearray | memoryview) -> None:
+        with _named_errors(self._folder):
+            write_all(self._descriptor, content)
+
+
+def write_all(descriptor: int, content: bytes | bytearray | memoryview) -> None:
+    """Write all bytes, in as many pieces as it takes.
+
+    Raises
+    ------
+    OSError
+        If the disk does not take them.
+    """
+    with memoryview(content) as view:
+        written = 0
+        while written < len(view):
+            written += os.write(descriptor, view[written:])
+
+
+def _link(path: Path, target: Path) -> None:
+    """Give a file a second name, or where the file system knows no such thing its final one only."""
+    try:
+        os.link(path, target)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+        path.rename(target)
+
+
+def _begin_writing(path: Path) -> None:
+    """Let the system begin to write a file to the disk."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(descriptor)
+
+
+def _sync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _sync_folder(folder: Path) -> None:

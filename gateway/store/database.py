@@ -1,13 +1,16 @@
 """Sessions on the database: one way to read, one way to write.
 
 SQLite runs in WAL mode with synchronous=FULL: a committed row survives a crash. Writers take the write lock when they
-begin (BEGIN IMMEDIATE), so two writers never deadlock on an upgrade; readers never block and are never blocked.
+begin (BEGIN IMMEDIATE), so two writers never deadlock on an upgrade; readers never block and are never blocked. What
+the receive journal holds is written beside this, see `journaled_rows`.
 """
 
 from __future__ import annotations
 
+import os
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -59,6 +62,43 @@ class Database:
             yield session
             session.commit()
 
+    @property
+    def can_be_journaled(self) -> bool:
+        """Whether rows may be made durable later, by `sync`."""
+        return self._is_sqlite
+
+    def connect_journaled(self) -> sqlite3.Connection:
+        """Return a connection on the driver itself, whose commits are not synced; SQLite only."""
+        connection = sqlite3.connect(
+            str(self.engine.url.database), timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
+        # The checkpoints of the log are left to `sync`.
+        for pragma in ("synchronous=NORMAL", "wal_autocheckpoint=0", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+        return connection
+
+    def sync(self) -> None:
+        """Make every committed row durable, and keep the log of SQLite short.
+
+        Raises
+        ------
+        OSError
+            If the disk fails.
+        StorageFull, StorageUnavailable
+            If the database does.
+        """
+        # Without a log every row is in the database file, and was synced before the log went.
+        with suppress(FileNotFoundError):
+            descriptor = os.open(f"{self.engine.url.database}-wal", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fdatasync(descriptor)
+            finally:
+                os.close(descriptor)
+        with _named_errors(), self.engine.connect() as connection:
+            cursor = connection.connection.cursor()
+            cursor.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            cursor.close()
+
     def close(self) -> None:
         """Give all connections back."""
         self.engine.dispose()
@@ -73,12 +113,16 @@ def _named_errors() -> Iterator[None]:
         # Somebody else was first: the caller looks again.
         raise
     except DatabaseError as error:
-        cause = str(error.orig)
-        if "full" in cause:
-            raise StorageFull("the disk that holds the database is full: free some space") from None
-        if "locked" in cause:
-            raise StorageUnavailable(f"the database stayed locked for {BUSY_TIMEOUT_S} s by another process") from None
-        raise StorageUnavailable(f"the database refused: {cause.splitlines()[0][:120]}") from error
+        raise named_driver_error(str(error.orig)) from error
+
+
+def named_driver_error(cause: str) -> StorageFull | StorageUnavailable:
+    """Return our error for a message of the driver."""
+    if "full" in cause:
+        return StorageFull("the disk that holds the database is full: free some space")
+    if "locked" in cause:
+        return StorageUnavailable(f"the database stayed locked for {BUSY_TIMEOUT_S} s by another process")
+    return StorageUnavailable(f"the database refused: {cause.splitlines()[0][:120]}")
 
 
 def _begin_sqlite(connection: Connection) -> None:

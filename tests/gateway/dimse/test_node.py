@@ -36,7 +36,9 @@ from gateway.dimse.pdu import (
 from gateway.dimse.wire import LAST
 from gateway.domain.errors import StorageUnavailable
 from gateway.domain.instance import InstanceKind
+from gateway.services.arrival import Arrival
 from gateway.services.part10 import file_layout
+from gateway.services.receive import IncomingInstance
 from gateway.store.blobs import BlobStore
 from gateway.store.tables import AuditEvent, Hold, Instance, Study
 from tests.support.dcmtk_peer import run_scu
@@ -403,10 +405,17 @@ def _can_associate(port: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize("where", [0.0, 0.001, 0.1, 0.5, 0.999])
+@pytest.mark.parametrize("where", [0.0, 0.0001, 0.001, 0.1, 0.5, 0.999])
 def test_a_connection_reset_mid_object_leaves_nothing_but_an_audit_row(
-    folder: ReceivingFolder, port: int, where: float
+    folder: ReceivingFolder, port: int, where: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    begun, begin = threading.Event(), folder.receiver.open
+
+    def noted(arrival: Arrival, syntax: str) -> IncomingInstance:
+        begun.set()
+        return begin(arrival, syntax)
+
+    monkeypatch.setattr(folder.receiver, "open", noted)
     command = Command(
         field=C_STORE_RQ, message_id=1, sop_class=MR, sop_instance=uid("study", "series", 1), has_dataset=True
     )
@@ -417,7 +426,7 @@ def test_a_connection_reset_mid_object_leaves_nothing_but_an_audit_row(
     with RawAssociation(port) as association:
         association.wire.send_message(1, command.encode())
         association.socket.sendall(said[: int(where * len(said))])
-        _wait_for(folder.leftovers)
+        assert begun.wait(10)
         association.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     _wait_for(lambda: folder.transfers)
     assert not folder.rows(Instance)

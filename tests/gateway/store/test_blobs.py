@@ -40,6 +40,7 @@ def test_a_blob_is_named_by_its_hash_however_it_was_written(
         incoming.write(memoryview(piece))
     assert incoming.size == len(whole)
     assert incoming.commit() == incoming.sha256 == hashlib.sha256(whole).hexdigest() == blobs.put(whole)
+    incoming.close()
     assert blobs.read(incoming.sha256) == whole
     assert list(blobs.all_digests()) == [incoming.sha256]
     assert not _leftovers(blobs)
@@ -96,7 +97,7 @@ def test_a_crash_leaves_files_that_the_next_start_sweeps(tmp_path: Path) -> None
     ("number", "error"),
     [(errno.ENOSPC, StorageFull), (errno.EDQUOT, StorageFull), (errno.EIO, StorageUnavailable)],
 )
-@pytest.mark.parametrize("where", ["fsync", "rename"])
+@pytest.mark.parametrize("where", ["fsync", "link", "write"])
 def test_a_disk_that_fails_is_a_named_error_and_leaves_nothing(
     blobs: BlobStore, monkeypatch: pytest.MonkeyPatch, number: int, error: type[Exception], where: str
 ) -> None:
@@ -104,10 +105,7 @@ def test_a_disk_that_fails_is_a_named_error_and_leaves_nothing(
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
-        if where == "fsync":
-            patch.setattr(os, "fsync", fail)
-        else:
-            patch.setattr(Path, "rename", fail)
+        patch.setattr(os, where, fail)
         with pytest.raises(error):
             blobs.put(b"abc")
     assert not _leftovers(blobs)
@@ -116,20 +114,20 @@ def test_a_disk_that_fails_is_a_named_error_and_leaves_nothing(
 
 def test_file_and_folder_are_synced_before_the_name_is_there(blobs: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
-    real_sync, real_rename = os.fsync, Path.rename
+    real_sync, real_link = os.fsync, os.link
 
     def sync(descriptor: int) -> None:
         order.append("sync folder" if os.path.isdir(f"/proc/self/fd/{descriptor}") else "sync file")  # noqa: PTH112
         real_sync(descriptor)
 
-    def rename(path: Path, target: Path) -> Path:
-        order.append("rename")
-        return real_rename(path, target)
+    def link(path: Path, target: Path) -> None:
+        order.append("link")
+        real_link(path, target)
 
     monkeypatch.setattr(os, "fsync", sync)
-    monkeypatch.setattr(Path, "rename", rename)
+    monkeypatch.setattr(os, "link", link)
     blobs.put(b"abc")
-    assert order == ["sync file", "rename", "sync folder"]
+    assert order == ["sync file", "link", "sync folder"]
 
 
 def test_a_folder_that_cannot_be_written_is_a_named_error(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def _add(name: str, session: Session) -> str:
 class _Together:
     """Lets callers pile up behind a first one that is held back in its commit."""
 
-    def __init__(self, commits: GroupCommit) -> None:
+    def __init__(self, commits: GroupCommit[Session]) -> None:
         self._commits = commits
         self.outcomes: dict[str, object] = {}
         self._inside, self._go = threading.Event(), threading.Event()
@@ -75,14 +75,14 @@ class _Together:
 
 
 def test_alone_a_write_returns_its_result_and_is_there(database: Database) -> None:
-    assert GroupCommit(database).run(lambda session: _add("a", session)) == "a"
+    assert GroupCommit(database.write, Session.begin_nested).run(lambda session: _add("a", session)) == "a"
     assert _names(database) == {"a"}
 
 
 def test_those_who_wait_share_one_transaction(database: Database) -> None:
     commits = []
     event.listen(database.engine, "commit", lambda _connection: commits.append(1))
-    together = _Together(GroupCommit(database))
+    together = _Together(GroupCommit(database.write, Session.begin_nested))
     together.run([f"n{number}" for number in range(9)])
     assert together.outcomes == {f"n{number}": f"n{number}" for number in range(9)}
     assert _names(database) == set(together.outcomes)
@@ -92,7 +92,7 @@ def test_those_who_wait_share_one_transaction(database: Database) -> None:
 def test_one_who_fails_fails_alone(database: Database) -> None:
     with database.write() as session:
         _add("taken", session)
-    together = _Together(GroupCommit(database))
+    together = _Together(GroupCommit(database.write, Session.begin_nested))
     together.run(["first", "a", "taken", "b"])
     assert isinstance(together.outcomes.pop("taken"), IntegrityError)
     assert together.outcomes == {"first": "first", "a": "a", "b": "b"}
@@ -111,7 +111,7 @@ def test_a_commit_that_fails_fails_everybody_and_keeps_nothing(
         real(session)
 
     monkeypatch.setattr(Session, "commit", commit)
-    together = _Together(GroupCommit(database))
+    together = _Together(GroupCommit(database.write, Session.begin_nested))
     together.run(["first", "a", "b"])
     assert together.outcomes.pop("first") == "first"
     assert all(isinstance(outcome, StorageFull) for outcome in together.outcomes.values())
@@ -119,7 +119,7 @@ def test_a_commit_that_fails_fails_everybody_and_keeps_nothing(
 
 
 def test_many_callers_lose_nothing(database: Database) -> None:
-    commits = GroupCommit(database)
+    commits = GroupCommit(database.write, Session.begin_nested)
 
     def many(caller: int) -> None:
         for number in range(15):
