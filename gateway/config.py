@@ -55,8 +55,10 @@ class TlsConfig(_Section):
     """Root certificates, PEM: those of callers, and of the nodes we call where these name none of their own."""
     require_client_certificate: bool = True
     """Take only callers that show a certificate which descends from ca_file."""
+    port: Port | None = None
+    """A port of its own for TLS, such as 2762; node.port then stays plain. null: node.port takes TLS."""
     also_plain: bool = False
-    """Go on to take DICOM without TLS on the same port."""
+    """Without a port of its own: go on to take DICOM without TLS on node.port, too."""
 
 
 class Peer(_Section):

@@ -61,6 +61,8 @@ def _tls(config: Config) -> Iterator[Fault]:
             path=(*path, "ca_file"),
             message="is needed to check callers (or set require_client_certificate: false)",
         )
+    if tls.port is not None and tls.port in (config.node.port, config.web.port) and tls.port != 0:
+        yield Fault(path=(*path, "port"), message=f"port {tls.port} is taken by node.port or web.port")
     called: list[tuple[KeyPath, Peer | Destination]] = [
         (("node", "peers", i), peer) for i, peer in enumerate(config.node.peers) if peer.host
     ]

@@ -77,6 +77,9 @@ class DicomNode:
         self._services = ServicesLane(config.ae_title, store, config.maximum_object_mb, archive)
         self._services_offered = frozenset(SERVICE_CLASSES) if archive is not None else frozenset()
         self._door = FrontDoor(self._greet)
+        self._secured_door = FrontDoor(self._greet_secured)
+        #: Where TLS has a port of its own; None where it has not.
+        self.tls_address: tuple[str, int] | None = None
 
     def start(self) -> tuple[str, int]:
         """Listen; return the address and port.
@@ -87,18 +90,23 @@ class DicomNode:
             ``PORT_IN_USE``.
         """
         quiet_pynetdicom()
+        if self._tls is not None and self._config.tls.port is not None:
+            self.tls_address = self._secured_door.open(self._config.bind, self._config.tls.port)
+            logger.info("DICOM over TLS at %s:%d", *self.tls_address)
         return self._door.open(self._config.bind, self._config.port)
 
     def stop(self, drain_seconds: float) -> None:
         """Take no more associations, let the open ones finish, abort what is left after `drain_seconds`."""
         self._door.close()
-        if not self._door.wait(drain_seconds):
+        self._secured_door.close()
+        if not self._door.wait(drain_seconds) or not self._secured_door.wait(0):
             logger.warning(
                 "%d associations were aborted after %g s of draining", len(self._associations), drain_seconds
             )
             self._storage.abort_all()
             self._services.abort_all()
             self._door.wait(5.0)
+            self._secured_door.wait(5.0)
 
     @property
     def open_associations(self) -> int:
@@ -111,9 +119,15 @@ class DicomNode:
 
     def _greet(self, connection: socket.socket, address: str, greeted: Callable[[], None]) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self._tls is None or not speaks_tls(connection, GREETING_SECONDS):
+        shares_port = self._tls is not None and self._config.tls.port is None
+        if shares_port and speaks_tls(connection, GREETING_SECONDS):
+            self._greet_secured(connection, address, greeted)
+        else:
             self._take_request(connection, address, greeted)
-            return
+
+    def _greet_secured(self, connection: socket.socket, address: str, greeted: Callable[[], None]) -> None:
+        assert self._tls is not None
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             secured = self._tls.secure(connection, GREETING_SECONDS)
         except TlsRefused as refused:
@@ -216,7 +230,7 @@ def _read_exactly(connection: socket.socket, count: int, until: float) -> bytes:
 
 def _what_is(header: bytes) -> str:
     if header[:1] == b"\x16":
-        return "it speaks TLS, and there is no node.tls.certificate_file"
+        return "it speaks TLS, and this port does not: see node.tls.certificate_file and port"
     if header[:4] in (b"GET ", b"POST", b"HEAD", b"PUT ", b"OPTI"):
         return "it speaks HTTP on the DICOM port (the HTTP port is web.port)"
     if header[:1] == b"\x01":

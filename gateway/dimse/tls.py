@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 #: Cipher suites of TLS 1.2 in OpenSSL's words; those of TLS 1.3 are all of this kind.
 CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:!aNULL:!PSK"
+MINIMUM_VERSION: Final = ssl.TLSVersion.TLSv1_2
 _HELLO: Final = b"\x16"
 #: How long a peer may take to say goodbye, seconds.
 _GOODBYE_SECONDS: Final = 0.2
@@ -298,7 +299,7 @@ def _client_context(own: TlsConfig, ca_file: Path, *, check_host: bool) -> ssl.S
 
 def _context(protocol: int, own: TlsConfig) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.minimum_version = MINIMUM_VERSION
     context.set_ciphers(CIPHERS)
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
     if own.certificate_file is not None:

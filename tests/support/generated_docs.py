@@ -48,6 +48,11 @@ def generators() -> Mapping[str, Callable[[], str]]:
         "hold-reasons": _hold_reasons,
         "store-status": _store_status,
         "decisions": _decisions,
+        "service-classes": _service_classes,
+        "association-refusals": _association_refusals,
+        "normalized-status": _normalized_status,
+        "tls-profile": _tls_profile,
+        "announcements": _announcements,
         "transfer-syntaxes": _transfer_syntaxes,
         "storage-classes": _storage_classes,
         "coding-scheme": _coding_scheme,
@@ -126,6 +131,51 @@ def _store_status() -> str:
     from gateway.dimse.status import STORE_STATUS, meaning
 
     return _table(("our code", "C-STORE answers"), [(code, meaning(status)) for code, status in STORE_STATUS.items()])
+
+
+def _service_classes() -> str:
+    from gateway.dimse.contexts import SERVICE_CLASSES, VERIFICATION
+
+    offered = {VERIFICATION: "Verification", **SERVICE_CLASSES}
+    return _table(("SOP class", "UID", "role"), [(name, uid, "SCP") for uid, name in offered.items()])
+
+
+def _association_refusals() -> str:
+    from gateway.dimse.admission import Rejection
+
+    rows = [(r.meaning, *r.answer) for r in Rejection]
+    return _table(("refused because", "result", "source", "reason"), rows)
+
+
+def _normalized_status() -> str:
+    from gateway.dimse.status import NORMALIZED_STATUS, meaning
+
+    rows = [(code, meaning(status)) for code, status in NORMALIZED_STATUS.items()]
+    return _table(("our code", "N-CREATE and N-SET answer"), rows)
+
+
+def _tls_profile() -> str:
+    from gateway.dimse.tls import CIPHERS, MINIMUM_VERSION
+
+    words = [
+        ("oldest version", MINIMUM_VERSION.name.replace("v", " ").replace("_", ".")),
+        ("newest version", "TLS 1.3"),
+    ]
+    return _table(("TLS", ""), [*words, ("ciphers of TLS 1.2, as OpenSSL names them", f"`{CIPHERS}`")])
+
+
+def _announcements() -> str:
+    from gateway.domain.evidence import STEP_TRANSITIONS, AnnouncementKind, Sureness
+
+    rows = [
+        (kind, f"{kind.announcer} names it", ", ".join(_states_of(kind, STEP_TRANSITIONS))) for kind in AnnouncementKind
+    ]
+    signs = _table(("evidence", "an instance is expected when", "states"), rows)
+    return signs + "\n\n" + _table(("the report ends with", ""), [(s, s.sentence) for s in Sureness])
+
+
+def _states_of(kind: str, transitions: Mapping[tuple[str, str], str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(transitions.values())) if kind == "MPPS" else ("COMPLETED",)
 
 
 def _transfer_syntaxes() -> str:

@@ -1,4 +1,4 @@
-"""Results are delivered only when the archive has committed itself: Orthanc, and archives that lie, fail or are mute."""
+"""Results are delivered only when the archive has committed itself: Orthanc, and archives that lie, fail or wait."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ def test_a_report_nobody_asked_for_is_refused_and_changes_nothing(
     with outbox.node(archive=node_archive) as (_, archive.report_port):
         assert archive.report_anew() == 0x0112
     assert outbox.states() == ["PENDING"]
-    assert any("nobody here asked for" in record.getMessage() for record in caplog.records)
+    _wait_for(lambda: any("nobody here asked for" in record.getMessage() for record in caplog.records))
 
 
 def test_silence_is_asked_anew_without_sending_again_and_the_late_report_still_counts(outbox: Outbox) -> None:

@@ -152,6 +152,23 @@ def test_plain_dicom_is_refused_beside_tls_unless_it_is_allowed(
     _wait_for(lambda: any("'tls: true' for SAFE" in record.getMessage() for record in caplog.records))
 
 
+def test_tls_may_have_a_port_of_its_own_and_the_other_stays_plain(
+    folder: ReceivingFolder, root: Authority, ours: Certificate, theirs: Certificate, caplog: pytest.LogCaptureFixture
+) -> None:
+    with folder.node(tls=_tls(root, ours, port=0)) as (node, port):
+        assert node.tls_address is not None
+        echo(_called(root, theirs, node.tls_address[1]))
+        plain = AE("PLAIN").associate("127.0.0.1", port, [_verification()], ae_title="OVERREAD")
+        assert plain.send_c_echo().Status == 0
+        plain.release()
+        with pytest.raises((PeerRejected, PeerUnreachable)):
+            echo(_called(root, theirs, port))
+        _wait_for(lambda: any("this port does not" in record.getMessage() for record in caplog.records))
+        secured_only = AE("PLAIN").associate("127.0.0.1", node.tls_address[1], [_verification()], ae_title="OVERREAD")
+        assert not secured_only.is_established
+        _wait_for(lambda: any("does not speak TLS on this port" in record.getMessage() for record in caplog.records))
+
+
 def _verification() -> object:
     from pynetdicom import build_context
 
@@ -164,7 +181,7 @@ def test_a_node_without_a_certificate_says_so_to_whom_speaks_tls(
     with folder.node() as (_, port), socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(b"\x16\x03\x01\x00\xa5\x01")
         assert connection.recv(1) == b"\x07"
-    _wait_for(lambda: any("no node.tls.certificate_file" in record.getMessage() for record in caplog.records))
+    _wait_for(lambda: any("see node.tls.certificate_file" in record.getMessage() for record in caplog.records))
 
 
 def test_a_connection_that_stops_inside_the_handshake_is_let_go(

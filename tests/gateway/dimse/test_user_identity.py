@@ -25,6 +25,7 @@ from tests.support.receiving import ReceivingFolder
 
 STUDY_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 VERIFICATION = "1.2.840.10008.1.1"
+_TEXT = st.text(st.characters(max_codepoint=0x24F), max_size=20)
 
 
 @pytest.fixture
@@ -130,8 +131,8 @@ def test_we_give_a_destination_the_name_it_was_configured_with(port: int, tmp_pa
                 echo(remote)
 
 
-@given(username=st.text(max_size=40), passcode=st.text(max_size=40), wants=st.booleans())
-@settings(deadline=None, max_examples=50)
+@given(username=_TEXT, passcode=_TEXT, wants=st.booleans())
+@settings(deadline=None, max_examples=25)
 def test_what_is_encoded_is_read_back(username: str, passcode: str, wants: bool) -> None:
     user = named_user(username, passcode)
     contexts = [ProposedContext(context_id=1, abstract_syntax=VERIFICATION, transfer_syntaxes=("1.2.840.10008.1.2",))]
