@@ -115,35 +115,45 @@ def _outputs(session: Session, case: Case) -> tuple[BundledFile, ...]:
 
 
 def _edits(session: Session, blobs: BlobStore, case: Case) -> tuple[BundledFile, ...]:
-    rows = session.exec(
-        select(Edit, Instance)
-        .where(Edit.case_id == case.id)
-        .join(Instance, col(Edit.sop_instance_uid) == Instance.sop_instance_uid)
-        .order_by(col(Edit.id))
-    ).all()
+    edits = session.exec(select(Edit).where(Edit.case_id == case.id).order_by(col(Edit.id))).all()
     taken: set[str] = set()
-    return tuple(
-        BundledFile(
-            name=_unique(f"g{edit.generation}-i{edit.iteration}/EDIT-{edit.stage}", taken),
-            kind="EDIT",
-            stage=edit.stage,
-            generation=edit.generation,
-            iteration=edit.iteration,
-            sop_class_uid=instance.sop_class_uid,
-            sop_instance_uid=edit.sop_instance_uid,
-            sha256=instance.sha256,
-            size=blobs.path(instance.sha256).stat().st_size,
-            current=False,
-        )
-        for edit, instance in rows
-    )
+    found = []
+    for edit in edits:
+        stem = f"g{edit.generation}-i{edit.iteration}/EDIT-{edit.stage}"
+        # An edit that came in parts is several objects; a label map that was handed in as a file is none.
+        for uid in (edit.sop_instance_uid, *edit.parts):
+            instance = session.get(Instance, uid)
+            sha256 = instance.sha256 if instance else edit.received_sha256
+            if not sha256:
+                continue
+            path = blobs.path(sha256)
+            found.append(
+                BundledFile(
+                    name=_unique(stem, taken, suffix="dcm" if instance else _label_map_suffix(path)),
+                    kind="EDIT",
+                    stage=edit.stage,
+                    generation=edit.generation,
+                    iteration=edit.iteration,
+                    sop_class_uid=instance.sop_class_uid if instance else "",
+                    sop_instance_uid=uid,
+                    sha256=sha256,
+                    size=path.stat().st_size,
+                    current=False,
+                )
+            )
+    return tuple(found)
 
 
-def _unique(stem: str, taken: set[str]) -> str:
+def _label_map_suffix(path: Path) -> str:
+    with path.open("rb") as file:
+        return "nii.gz" if file.read(2) == b"\x1f\x8b" else "nii"
+
+
+def _unique(stem: str, taken: set[str], *, suffix: str = "dcm") -> str:
     safe = "".join(c if c.isalnum() or c in "-_/." else "_" for c in stem)
-    name, number = f"{safe}.dcm", 2
+    name, number = f"{safe}.{suffix}", 2
     while name in taken:
-        name, number = f"{safe}-{number}.dcm", number + 1
+        name, number = f"{safe}-{number}.{suffix}", number + 1
     taken.add(name)
     return name
 

@@ -130,6 +130,9 @@ class EditView:
     id: int
     stage: str
     sop_instance_uid: str
+    #: SEG, RTSTRUCT or NIFTI; and the UIDs of the other objects of a set that came in parts.
+    format: str
+    parts: tuple[str, ...]
     prior_sop_instance_uid: str
     sender: str
     door: str
@@ -406,6 +409,8 @@ def _edit(row: Edit) -> EditView:
         id=row.id,
         stage=row.stage,
         sop_instance_uid=row.sop_instance_uid,
+        format=row.format,
+        parts=tuple(row.parts),
         prior_sop_instance_uid=row.prior_sop_instance_uid,
         sender=row.sender,
         door=row.door,

@@ -16,7 +16,7 @@ from typing import Final, Literal
 
 from gateway.config import FollowedOrthanc
 from gateway.domain.errors import PeerRejected, PeerUnreachable, UnacceptableInstance
-from gateway.domain.instance import SEGMENTATION_CLASSES
+from gateway.domain.instance import RT_STRUCTURE_SET_STORAGE, SEGMENTATION_CLASSES
 from gateway.services.arrival import Door, Outcome
 from gateway.services.password_file import read_password
 from gateway.services.receive import Receiver
@@ -28,6 +28,7 @@ from orthanc import NEW_INSTANCE, Change, ChangesPage, OrthancClient, OrthancErr
 
 logger = logging.getLogger(__name__)
 
+_EDITS: Final = SEGMENTATION_CLASSES | {RT_STRUCTURE_SET_STORAGE}
 #: Changes read in one step.
 PAGE: Final = 100
 
@@ -105,7 +106,7 @@ class OrthancFollower:
 
     def _receive(self, change: Change, transfer: Transfer) -> bool:
         try:
-            if self._take == "edits" and self._client.sop_class_of(change.resource_id) not in SEGMENTATION_CLASSES:
+            if self._take == "edits" and self._client.sop_class_of(change.resource_id) not in _EDITS:
                 return False
             content = self._client.instance_file(change.resource_id)
             received = self._receiver.receive(content, door=Door.ORTHANC, sender=self._name)

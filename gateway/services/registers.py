@@ -19,9 +19,13 @@ from gateway.store.tables import AuditEvent, Case, Delivery, Hold, Instance, NoM
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HoldView:
-    """A held object; `state` is OPEN, ACCEPTED or DISCARDED. `study` is None when the study was never received."""
+    """A held object; `state` is OPEN, ACCEPTED or DISCARDED. `study` is None when the study was never received.
+
+    `format` is SEG, RTSTRUCT or NIFTI of an edit, empty for another object.
+    """
 
     id: int
+    format: str
     sop_instance_uid: str
     study_instance_uid: str
     case_id: str
@@ -140,6 +144,7 @@ def _hold(hold: Hold, study: Study | None) -> HoldView:
     assert hold.id is not None
     return HoldView(
         id=hold.id,
+        format=hold.format,
         sop_instance_uid=hold.sop_instance_uid,
         study_instance_uid=hold.study_instance_uid,
         case_id=hold.case_id,

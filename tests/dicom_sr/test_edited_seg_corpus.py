@@ -42,6 +42,13 @@ EXPECTED: dict[str, type[Outcome] | HoldReason] = {
     "foreign study": HoldReason.UNKNOWN_STUDY,
 }
 
+#: Identities that an object of our images may have lost on its way, and what it is held for.
+COPIES = {
+    "StudyInstanceUID": HoldReason.IDENTITY_MISMATCH,
+    "PatientID": HoldReason.IDENTITY_MISMATCH,
+    "FrameOfReferenceUID": HoldReason.FOR_MISMATCH,
+}
+
 #: Measured faults and habits of writers that change the outcome, always to a hold.
 FAULTS: dict[tuple[str, str], HoldReason] = {
     # Saves one group of several: nothing tells a deleted segment from one that is in another file.
@@ -92,6 +99,18 @@ def check(writer: str, kind: str, data: bytes) -> None:
         assert expected in outcome.codes, (writer, kind, outcome.reasons)
     else:
         assert isinstance(outcome, expected), (writer, kind, outcome.reasons if isinstance(outcome, Hold) else outcome)
+    if kind == "paint":
+        check_copies(writer, data)
+
+
+def check_copies(writer: str, data: bytes) -> None:
+    """Change one identity of an object at a time, as an anonymiser between viewer and gateway would."""
+    for keyword, reason in COPIES.items():
+        copied = parse_seg(data)
+        setattr(copied, keyword, "1.2.3.4.5")
+        outcome = match_dataset(copied, candidates_for("paint"))
+        assert isinstance(outcome, Hold), (writer, keyword, outcome)
+        assert reason in outcome.codes or HoldReason.FRACTIONAL in outcome.codes, (writer, keyword, outcome.reasons)
 
 
 @pytest.mark.peer

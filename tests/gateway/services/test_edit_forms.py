@@ -5,9 +5,11 @@ from __future__ import annotations
 import gzip
 import hashlib
 import shutil
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from io import BytesIO
 from pathlib import Path
 
 import nibabel as nib
@@ -27,10 +29,12 @@ from gateway.domain.errors import IllegalTransition
 from gateway.domain.stage_run import StageRunState
 from gateway.services import holds
 from gateway.services.accept_edit import EditOutcome
+from gateway.services.bundle import write_bundle
+from gateway.services.case_record import case_record
 from gateway.services.edit_outcome import EditOutcome as Answer
 from gateway.services.edit_outcome import edit_outcome
 from gateway.services.edit_upload import EditUploads
-from gateway.store.tables import Case, Hold, Instance
+from gateway.store.tables import Case, Edit, Hold, Instance
 from gateway.web.app import create_app
 from tests.support.dicom_tools import ras_affine
 from tests.support.lab import Lab
@@ -125,6 +129,15 @@ class Bed:
         )
         self.lab.run()
 
+    def bundled(self, name: str) -> bytes:
+        """A file of the results bundle."""
+        buffer = BytesIO()
+        env = self.lab.env
+        write_bundle(env.database, env.blobs, buffer, case_id=self.case_id, taker="dr", at=self.lab.clock())
+        with zipfile.ZipFile(buffer) as archive:
+            (member,) = [member for member in archive.namelist() if member.endswith(name)]
+            return archive.read(member)
+
     def restart(self) -> None:
         """End the gateway and start another on the same folder."""
         self.lab.env.database.close()
@@ -156,8 +169,6 @@ class Bed:
 
 
 def _changed(content: bytes, change: Callable[[Dataset], None]) -> bytes:
-    from io import BytesIO
-
     ds = dcmread(BytesIO(content))
     change(ds)
     buffer = BytesIO()
@@ -187,6 +198,13 @@ def bed(tmp_path: Path, delivered: Delivered) -> Bed:
 def moved(masks: Mapping[str, Mask]) -> dict[str, Mask]:
     """Masks a third of the image away."""
     return {label: np.roll(mask, 7, axis=2) for label, mask in masks.items()}
+
+
+def parts_as_kept(bed: Bed, edit: Edit) -> list[bytes]:
+    """The objects of an edit as the gateway keeps them."""
+    with bed.lab.env.database.read() as session:
+        kept = [session.get(Instance, uid) for uid in (edit.sop_instance_uid, *edit.parts)]
+    return [bed.lab.env.blobs.read(instance.sha256) for instance in kept if instance]
 
 
 def codes(hold: Hold) -> list[str]:
@@ -222,6 +240,9 @@ class TestLabelMap:
             hashlib.sha256(content).hexdigest(),
         )
         assert bed.lab.env.blobs.read(edit.received_sha256) == content
+        view = case_record(bed.lab.env.database, bed.case_id).iterations[-1].edits[0]
+        assert (view.format, view.sop_instance_uid) == ("NIFTI", edit.sop_instance_uid)
+        assert bed.bundled("EDIT-halves.nii") == content
         (event,) = bed.lab.audit("EDIT_ACCEPTED")
         assert (event.actor, event.detail["format"], event.detail["sha256"]) == ("local", "NIFTI", edit.received_sha256)
         seg = dcmread(bed.lab.output_file(bed.lab.newest_seg(bed.case, "halves")))
@@ -349,6 +370,7 @@ class TestSetInParts:
         (resolved,) = bed.lab.holds()
         assert edit.parts == [resolved.sop_instance_uid]
         assert (resolved.state, resolved.edit_id) == ("ACCEPTED", edit.id)
+        assert {bed.bundled("EDIT-halves.dcm"), bed.bundled("EDIT-halves-2.dcm")} == set(parts_as_kept(bed, edit))
         first = edit_outcome(bed.lab.env.database, resolved.sop_instance_uid)
         assert (first.outcome, first.iteration) == (Answer.ACCEPTED, 1)
 
