@@ -11,14 +11,16 @@ NIfTI-1 (Cox et al. 2004); coordinates RAS there, LPS here
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
+from nibabel.spatialimages import HeaderDataError, SpatialImage
 from nibabel.wrapstruct import WrapStructError
 
 from dicom_sr.errors import GeometryMismatch, UndeclaredLabel, UnreadableObject
@@ -36,6 +38,10 @@ _READER_FAILURES = (
 LARGEST_FILE = 1 << 30
 #: Segment Number is an unsigned short.
 LARGEST_LABEL = 65_535
+#: Bytes of the largest number that a voxel can be, and room for the header and what extends it.
+LARGEST_VOXEL, LARGEST_HEADER = 16, 1 << 20
+
+Labels = npt.NDArray[np.uint16]
 
 
 def read_nifti_edit(content: bytes, grid: Grid, segments: Sequence[Segment]) -> Segmentation:
@@ -65,22 +71,27 @@ def read_nifti_edit(content: bytes, grid: Grid, segments: Sequence[Segment]) -> 
     UndeclaredLabel
         If a value other than 0 is no Segment Number.
     """
-    labels, affine = _read(_decompressed(content))
-    placed = _on_grid(labels, affine, grid)
+    image = _open(_decompressed(content, grid))
+    affine = np.asarray(image.affine, np.float64)
+    placement = _placement(_volume_shape(image.shape), affine, grid)
+    placed = placement.moved(_labels(image))
     strangers = np.setdiff1d(placed, [0, *(segment.number for segment in segments)])
     if len(strangers):
         raise UndeclaredLabel(f"{len(strangers)} label values of the file are no segment of the stage")
     return Segmentation.from_labelmap(grid, placed, segments)
 
 
-def _decompressed(content: bytes) -> bytes:
+def _decompressed(content: bytes, grid: Grid) -> bytes:
     if content[:2] != b"\x1f\x8b":
         return content
+    most = min(LARGEST_FILE, LARGEST_VOXEL * math.prod(grid.shape) + LARGEST_HEADER)
     unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
     try:
-        unpacked = unpacker.decompress(content, LARGEST_FILE)
+        unpacked = unpacker.decompress(content, most)
     except zlib.error as error:
         raise UnreadableObject("the compressed file is damaged") from error
+    if unpacker.unconsumed_tail and most < LARGEST_FILE:
+        raise GeometryMismatch("the file unpacks to more voxels than the source series has")
     if unpacker.unconsumed_tail:
         raise UnreadableObject("the file unpacks to more than a gigabyte")
     if not unpacker.eof:
@@ -88,28 +99,61 @@ def _decompressed(content: bytes) -> bytes:
     return unpacked
 
 
-def _read(content: bytes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Return labels (x, y, z) as whole numbers and the affine to RAS mm."""
+def _open(content: bytes) -> SpatialImage:
+    """Read the header; nothing of its size is allocated."""
     kind = nib.Nifti2Image if content[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c") else nib.Nifti1Image
     try:
         with np.errstate(all="ignore"):
-            image = kind.from_bytes(content)
+            image: SpatialImage = kind.from_bytes(content)
+    except _READER_FAILURES as error:
+        raise _no_image() from error
+    return image
+
+
+def _volume_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    if len(shape) == 4 and shape[3] == 1:
+        shape = shape[:3]
+    if len(shape) != 3 or not math.prod(shape):
+        raise UnreadableObject("a label map has three axes and one number a voxel")
+    return shape[0], shape[1], shape[2]
+
+
+def _labels(image: SpatialImage) -> Labels:
+    """Return the labels (x, y, z) as whole numbers."""
+    try:
+        with np.errstate(all="ignore"):
             values = np.asanyarray(image.dataobj)
     except _READER_FAILURES as error:
-        raise UnreadableObject("the file is no NIfTI image, or it is cut off") from error
-    if values.ndim == 4 and values.shape[3] == 1:
+        raise _no_image() from error
+    if values.ndim == 4:
         values = values[..., 0]
-    if values.ndim != 3 or values.dtype.kind not in "iuf" or not values.size:
+    if values.dtype.kind not in "iuf":
         raise UnreadableObject("a label map has three axes and one number a voxel")
-    if not np.isfinite(values).all() or (np.rint(values) != values).any():
+    if values.dtype.kind == "f" and not (np.isfinite(values).all() and (np.rint(values) == values).all()):
         raise UnreadableObject("the file holds values that are not whole numbers: it is no label map")
     if values.min() < 0 or values.max() > LARGEST_LABEL:
         raise UndeclaredLabel("the file holds label values that no segment can have")
-    return values.astype(np.int64), np.asarray(image.affine, np.float64)
+    return values.astype(np.uint16)
 
 
-def _on_grid(labels: npt.NDArray[np.int64], affine: npt.NDArray[np.float64], grid: Grid) -> npt.NDArray[np.int64]:
-    """Permute and flip the axes of the file to those of the grid, (z, y, x)."""
+def _no_image() -> UnreadableObject:
+    return UnreadableObject("the file is no NIfTI image, or it is cut off")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Placement:
+    """How the axes of a file become those of the grid, (z, y, x)."""
+
+    order: tuple[int, ...]
+    flipped: tuple[int, ...]
+
+    def moved(self, labels: Labels) -> Labels:
+        """Permute and flip the axes; no voxel is interpolated."""
+        return np.flip(labels.transpose(self.order), self.flipped)
+
+
+def _placement(shape: tuple[int, int, int], affine: npt.NDArray[np.float64], grid: Grid) -> _Placement:
+    """Find how a file of this shape and affine (to RAS mm) lies on the grid."""
     lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
     if not np.isfinite(lps).all() or abs(np.linalg.det(lps[:3, :3])) < 1e-12:
         raise GeometryMismatch("the file does not say where its voxels are")
@@ -117,14 +161,10 @@ def _on_grid(labels: npt.NDArray[np.int64], affine: npt.NDArray[np.float64], gri
     axes = np.argmax(np.abs(index_of[:3, :3]), axis=0)  # grid axis of each file axis
     if sorted(axes) != [0, 1, 2]:
         raise GeometryMismatch("the axes of the file are not those of the source series")
-    order = np.argsort(axes)
-    moved = labels.transpose(order)
-    for axis in range(3):
-        if index_of[axis, order[axis]] < 0:
-            moved = np.flip(moved, axis)
-    if moved.shape != grid.shape or not _corners_meet(lps, labels.shape, grid):
+    order = tuple(int(axis) for axis in np.argsort(axes))
+    if tuple(shape[axis] for axis in order) != grid.shape or not _corners_meet(lps, shape, grid):
         raise GeometryMismatch("the voxels of the file are not those of the source series")
-    return moved
+    return _Placement(order=order, flipped=tuple(axis for axis in range(3) if index_of[axis, order[axis]] < 0))
 
 
 def _corners_meet(lps: npt.NDArray[np.float64], shape: tuple[int, ...], grid: Grid) -> bool:

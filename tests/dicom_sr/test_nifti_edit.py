@@ -150,6 +150,21 @@ def test_a_file_that_unpacks_to_gigabytes_is_refused(monkeypatch):
         read_nifti_edit(gzip.compress(b"\0" * 100_000), GRID, SEGMENTS)
 
 
+def test_a_file_of_more_voxels_than_the_source_is_refused_before_it_is_unpacked():
+    many = np.zeros((400, 400, 40), np.uint8)
+
+    with pytest.raises(GeometryMismatch, match="more voxels"):
+        read_nifti_edit(gzip.compress(nib.Nifti1Image(many, ras_affine(GRID)).to_bytes()), GRID, SEGMENTS)
+
+
+def test_a_header_that_promises_a_huge_image_is_a_geometry_mismatch():
+    content = bytearray(as_file(LABELS, GRID))
+    content[42:50] = np.array([30_000] * 4, "<i2").tobytes()
+
+    with pytest.raises(GeometryMismatch):
+        read_nifti_edit(bytes(content), GRID, SEGMENTS)
+
+
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 450), st.integers(0, 255)), min_size=1, max_size=12), st.integers(0, 600))
 def test_a_damaged_file_is_read_or_refused_by_name(changes, cut):
