@@ -222,7 +222,8 @@ class Parts:
         stack.callback(self._journal.close)
         self._dispatcher.start()
         stack.callback(partial(self._dispatcher.stop, grace_s=_DRAIN_S))
-        for loop in (*self._deliveries, self._edits, self._assembly, self._retention, self._peer_notes, *self._followers):
+        keeping = self._retention, self._peer_notes
+        for loop in (*self._deliveries, self._edits, self._assembly, *keeping, *self._followers):
             loop.start()
             stack.callback(loop.stop)
         stack.callback(self._save_peers_at_last)

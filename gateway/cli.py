@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from gateway.commands import audit, cases, demo, holds, node, replay, setup, training
+from gateway.commands import audit, cases, deliveries, demo, holds, node, replay, setup, training
 from gateway.commands.output import ExitCode
 
 #: Error classes of the packages by their module's first name; the classes themselves are slow to import.
@@ -40,6 +40,7 @@ app.command()(cases.review)
 app.command()(cases.edit)
 app.command()(cases.bundle)
 app.add_typer(holds.app, name="holds")
+app.add_typer(deliveries.app, name="deliveries")
 app.command()(training.models)
 app.command()(training.train)
 app.command()(training.evaluate)

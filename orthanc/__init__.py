@@ -3,6 +3,7 @@
 from orthanc.changes import NEW_INSTANCE, Change, ChangesPage
 from orthanc.client import OrthancClient, Uploaded
 from orthanc.errors import OrthancError, OrthancNotFound, OrthancRejected, OrthancUnreachable
+from orthanc.policies import Policies
 
 __all__ = [
     "NEW_INSTANCE",
@@ -13,5 +14,6 @@ __all__ = [
     "OrthancNotFound",
     "OrthancRejected",
     "OrthancUnreachable",
+    "Policies",
     "Uploaded",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -9,6 +10,7 @@ import requests
 
 from orthanc.changes import ChangesPage, parse_page
 from orthanc.errors import OrthancNotFound, OrthancRejected, OrthancUnreachable
+from orthanc.policies import Policies, parse_policies
 
 _INSTANCE = "Instance"
 
@@ -71,9 +73,22 @@ class OrthancClient:
         """
         return self._json("GET", "/system")
 
-    def accepts_unknown_sop_classes(self) -> bool:
-        """Whether it takes SOP classes by C-STORE that its dcmtk does not know, such as label map segmentations."""
-        return self._call("GET", "/tools/unknown-sop-class-accepted").text.strip() == "1"
+    def policies(self) -> Policies:
+        """Return what it does with what it is given, as far as its version tells.
+
+        Raises
+        ------
+        OrthancUnreachable, OrthancRejected
+            If it does not answer ``/system``.
+        """
+        unknown: str | None = None
+        modalities: dict[str, Any] | None = None
+        system = self.system()
+        with suppress(OrthancNotFound, OrthancRejected):
+            unknown = self._call("GET", "/tools/unknown-sop-class-accepted").text
+        with suppress(OrthancNotFound, OrthancRejected):
+            modalities = self._json("GET", "/modalities?expand")
+        return parse_policies(system, unknown_classes=unknown, modalities=modalities)
 
     def changes(self, since: int, limit: int = 100) -> ChangesPage:
         """Return what changed after a sequence number.

@@ -186,9 +186,12 @@ def test_check_tells_tcp_and_c_echo_apart_and_ends_with_4(
         encoding="utf-8",
     )
     code, out, _ = overread("check", "--config", file, "--json")
-    found = {row["check"]: row for row in json.loads(out)}
+    rows = json.loads(out)
+    found = {row["check"]: row for row in rows}
     assert code == 4
-    assert found["destination right"]["outcome"] == "ok"
+    assert [row["detail"] for row in rows if row["check"] == "destination right"] == [
+        f"OVERREAD@{host}:{port}: TCP and C-ECHO", "no pipeline sends anything to it",
+    ]  # fmt: skip
     assert "TCP connects, C-ECHO does not" in found["destination title"]["detail"]
     assert "no TCP connection" in found["destination nobody"]["detail"]
     assert found["destination web"]["outcome"] == "FAIL"

@@ -15,13 +15,19 @@ from gateway.services.courier import Carried, Parcel, Receipt
 _TAGS = ["SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"]
 
 
-def find_parcels(paths: Iterable[Path]) -> list[Parcel]:
-    """Return every DICOM file among files and below folders, each SOP Instance once; other files are passed over."""
-    parcels: dict[str, Parcel] = {}
+def read_parcels(paths: Iterable[Path]) -> Iterator[Parcel]:
+    """Yield every DICOM file among files and below folders, also repeated ones; other files are passed over."""
     for file in _files(paths):
         parcel = _parcel(file)
         if parcel is not None:
-            parcels.setdefault(parcel.sop_instance_uid, parcel)
+            yield parcel
+
+
+def find_parcels(paths: Iterable[Path]) -> list[Parcel]:
+    """Return every DICOM file among files and below folders, each SOP Instance once; other files are passed over."""
+    parcels: dict[str, Parcel] = {}
+    for parcel in read_parcels(paths):
+        parcels.setdefault(parcel.sop_instance_uid, parcel)
     return list(parcels.values())
 
 

@@ -44,15 +44,29 @@ def check(
         Path | None,
         typer.Option(help="Also say what would happen to the study in this folder.", exists=True, file_okay=False),
     ] = None,
+    store: Annotated[
+        bool, typer.Option("--store", help="Also compare the stored objects with the rows that name them.")
+    ] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="With --store: read every object and compare its hash.")] = False,
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="With --store, gateway stopped: put aside what belongs to nobody."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Test the configuration, the machine and every peer.
 
-    Looks at configuration, data folder, audit chain, ports, models, device, destinations and peers.
+    Looks at configuration, data folder, audit chain, clock, ports, models, device, destinations and peers; with --store
+    also at every stored object, and what retention would take.
     """
-    from gateway.commands.checks import Outcome, run_checks
+    from gateway.commands.check_line import Outcome
+    from gateway.commands.check_store import StoreOrder
+    from gateway.commands.checks import run_checks
 
-    results = run_checks(config, data, peers=not no_peers, study=study)
+    if (deep or repair) and not store:
+        end(ExitCode.USAGE, "--deep and --repair go with --store")
+    order = StoreOrder(deep=deep, repair=repair) if store else None
+    results = run_checks(config, data, peers=not no_peers, study=study, store=order)
     if as_json:
         print_json([{"check": r.name, "outcome": r.outcome, "detail": r.detail, "code": r.code} for r in results])
     else:

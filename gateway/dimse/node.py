@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from gateway.config import NodeConfig
-from gateway.dimse.admission import Caller, peer_of, refusal, refused_contexts
+from gateway.dimse.admission import Caller, accepted_contexts, peer_of, refusal, refused_contexts
 from gateway.dimse.archive import Archive
 from gateway.dimse.associations import OpenAssociations
 from gateway.dimse.contexts import SERVICE_CLASSES, STORAGE_CLASSES, VERIFICATION
@@ -32,6 +32,7 @@ from gateway.dimse.storage_lane import StorageLane
 from gateway.dimse.store_scp import StoreScp
 from gateway.dimse.tls import TlsRefused, part, server_tls, speaks_tls
 from gateway.domain.errors import GatewayError
+from gateway.services.peer_log import PeerLog
 from gateway.services.receive import Receiver, Transfer
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,8 @@ class DicomNode:
         Called with what an association brought, when it has ended.
     archive : Archive, optional
         What may be queried, retrieved and committed; without it the node only stores.
+    peers : PeerLog, optional
+        Notes who called, what was agreed on and why somebody was refused.
 
     Raises
     ------
@@ -66,8 +69,11 @@ class DicomNode:
         receiver: Receiver,
         on_association_closed: Callable[[Transfer], None],
         archive: Archive | None = None,
+        *,
+        peers: PeerLog | None = None,
     ) -> None:
         self._config = config
+        self._peers = peers
         self._receiver = receiver
         self._on_association_closed = on_association_closed
         self._associations = OpenAssociations()
@@ -136,6 +142,8 @@ class DicomNode:
         try:
             self._take_request(secured, address, greeted)
         finally:
+            if self._peers is not None:
+                self._peers.refused("", address, f"{address} was refused: {refused}")
             part(secured)
 
     def _take_request(self, connection: socket.socket, address: str, greeted: Callable[[], None]) -> None:
@@ -164,6 +172,8 @@ class DicomNode:
         peer = peer_of(self._config, request)
         confirmed = replace(request, is_confirmed=peer is not None and bool(peer.username))
         self._serve(connection, raw, confirmed, address)
+            if self._peers is not None:
+                self._peers.refused(request.calling_aet, address, refused.sentence)
 
     def _serve(self, connection: socket.socket, raw: bytes, request: AssociateRequest, address: str) -> None:
         for sentence in refused_contexts(request, STORAGE_CLASSES | self._services_offered | {VERIFICATION}):
@@ -174,6 +184,8 @@ class DicomNode:
         try:
             if any(context.abstract_syntax in self._services_offered for context in request.contexts):
                 ended = self._services.serve(connection, raw, request, transfer)
+        if self._peers is not None:
+            self._peers.associated(request.calling_aet, address, accepted_contexts(request, offered), sentences)
             else:
                 ended = self._storage.serve(connection, request, transfer)
         finally:
@@ -190,6 +202,8 @@ class DicomNode:
         try:
             self._receiver.transfer_ended(transfer, ended=ended)
         except GatewayError as error:
+        if self._peers is not None:
+            self._peers.brought(transfer.sender, transfer.peer_address, sum(transfer.counts.values()))
             # What it brought is recorded already; only the count is lost.
             logger.warning("the end of an association could not be recorded: %s", error.detail)
 

@@ -54,7 +54,7 @@ class HoldingQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldStudy:
-    """A study with what it holds; attributes by keyword."""
+    """A study with what it holds; attributes by keyword. One that retention has emptied holds nothing any more."""
 
     study_instance_uid: str
     attributes: Mapping[str, str]

@@ -11,6 +11,7 @@ from typing import Protocol
 from gateway.config import Config
 from gateway.domain.qc_status import QcStatus
 from gateway.services.arrival import Door, Received
+from gateway.services.peer_log import Contact
 from gateway.services.pictures import Pictures
 from gateway.services.record_transfer import Transfer
 from gateway.store.blobs import BlobStore
@@ -134,17 +135,6 @@ class RetryCase(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PeerSeen:
-    """A peer as the running node saw it; `refused` is the sentence that explains its last refusal, empty if none."""
-
-    ae_title: str
-    address: str
-    last_seen: datetime | None
-    last_instances: int
-    refused: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeFacts:
     """The running node: where it listens, what it accepts, whom it saw.
 
@@ -160,7 +150,7 @@ class NodeFacts:
         Associations open now.
     started_at : datetime or None
         Since when.
-    peers : tuple of PeerSeen
+    peers : tuple of Contact
         Newest first.
     """
 
@@ -170,7 +160,7 @@ class NodeFacts:
     transfer_syntaxes: int = 0
     open_associations: int = 0
     started_at: datetime | None = None
-    peers: tuple[PeerSeen, ...] = ()
+    peers: tuple[Contact, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

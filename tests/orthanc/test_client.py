@@ -62,9 +62,14 @@ def test_a_file_that_is_no_dicom_is_rejected(client: OrthancClient) -> None:
 
 
 @pytest.mark.peer
-def test_the_policy_on_unknown_classes_can_be_read(client: OrthancClient) -> None:
-    assert client.accepts_unknown_sop_classes()
-    assert client.system()["DicomAet"] == "ORTHANC"
+def test_policies_are_read_as_far_as_the_version_tells(client: OrthancClient) -> None:
+    policies = client.policies()
+    assert policies.ae_title == client.system()["DicomAet"] == "ORTHANC"
+    assert policies.accepts_unknown_classes is True
+    assert policies.known_titles is not None
+    assert policies.version == client.system()["Version"]
+    if "OverwriteInstances" not in client.system():
+        assert (policies.overwrites, policies.recycles, policies.is_read_only) == (None, None, None)
 
 
 @pytest.mark.peer

@@ -8,8 +8,9 @@ from gateway.config import Config
 from gateway.domain.case import CaseState
 from gateway.domain.qc_status import QcStatus
 from gateway.domain.stage_run import StageRunState as R
+from gateway.services.peer_log import Contact
 from gateway.store.tables import Case
-from gateway.web.services import NodeFacts, PeerSeen
+from gateway.web.services import NodeFacts
 from tests.support.seed import NOW, Seed, make_segmentations
 
 CONFIG = Config.model_validate(
@@ -37,9 +38,18 @@ CONFIG = Config.model_validate(
 )
 
 
-def _peer(ae_title: str, address: str, *, minutes: float, instances: int = 0, refused: str = "") -> PeerSeen:
+def _peer(ae_title: str, address: str, *, minutes: float, instances: int = 0, refused: str = "") -> Contact:
     seen = NOW - timedelta(minutes=minutes)
-    return PeerSeen(ae_title=ae_title, address=address, last_seen=seen, last_instances=instances, refused=refused)
+    return Contact(
+        ae_title=ae_title,
+        address=address,
+        last_seen=seen,
+        associations=0 if refused else 12,
+        last_instances=instances,
+        accepted=() if refused else (("1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.1.2.1"),),
+        refusal=refused,
+        refused_at=seen if refused else None,
+    )
 
 
 FACTS = NodeFacts(

@@ -5,13 +5,25 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.services import registers
+from gateway.services import destinations, registers
+from gateway.services.destinations import DestinationView
+from gateway.services.peer_log import Contact
 from gateway.services.registers import AuditRow, ChainCheck, DeliveryRow, UntakenSeries
 from gateway.services.workload import Workload, workload
 from gateway.web.request import Operator, Provided, Viewer
+from gateway.web.services import Services
 
 router = APIRouter(prefix="/api/v1", tags=["operations"])
+
+
+class PauseOrder(BaseModel):
+    """Why a destination is paused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: str = Field(default="", max_length=2000)
 
 
 @router.get("/deliveries", operation_id="list_deliveries")
@@ -31,9 +43,41 @@ def list_deliveries(
 
 @router.post("/deliveries/{delivery_id}/retry", operation_id="retry_delivery")
 def retry_delivery(services: Provided, caller: Operator, delivery_id: int) -> DeliveryRow:
-    """Send a dead or waiting delivery again now; deterministic UIDs make that harmless."""
+    """Send a dead delivery again; deterministic UIDs make that harmless."""
     services.retry_delivery(delivery_id=delivery_id, actor=caller.name, at=services.clock())
     return registers.find_delivery(services.database, delivery_id)
+
+
+@router.get("/destinations", operation_id="list_destinations")
+def list_destinations(services: Provided, _: Viewer) -> tuple[DestinationView, ...]:
+    """Return destinations, how far their deliveries are, and which a person paused."""
+    return destinations.list_destinations(services.database, services.config.destinations)
+
+
+@router.post("/destinations/{name}/pause", operation_id="pause_destination")
+def pause_destination(services: Provided, caller: Operator, name: str, order: PauseOrder) -> DestinationView:
+    """Send nothing to a destination until it is resumed; what is made for it waits."""
+    configured = services.config.destinations
+    destinations.pause(services.database, configured, name, reason=order.reason, actor=caller.name, at=services.clock())
+    return _destination(services, name)
+
+
+@router.post("/destinations/{name}/resume", operation_id="resume_destination")
+def resume_destination(services: Provided, caller: Operator, name: str) -> DestinationView:
+    """Send to a paused destination again."""
+    destinations.resume(services.database, services.config.destinations, name, actor=caller.name, at=services.clock())
+    return _destination(services, name)
+
+
+def _destination(services: Services, name: str) -> DestinationView:
+    found = destinations.list_destinations(services.database, services.config.destinations)
+    return next(one for one in found if one.name == name)
+
+
+@router.get("/peers", operation_id="list_peers")
+def list_peers(services: Provided, _: Viewer) -> tuple[Contact, ...]:
+    """Return who called the DICOM node, what was agreed on, and why somebody was refused; newest first."""
+    return services.node().peers
 
 
 @router.get("/workload", operation_id="list_workload")

@@ -11,6 +11,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from gateway.domain.errors import IllegalTransition, NotFound
 from gateway.domain.qc_status import QcStatus
+from gateway.services import destinations
 from gateway.services.case_record import case_record
 from gateway.services.edit_outcome import EditOutcome
 from gateway.web.access import COOKIE, SESSION_LENGTH, Gatekeeper
@@ -122,6 +123,23 @@ def retry_delivery(
     services.retry_delivery(delivery_id=delivery_id, actor=caller.name, at=services.clock())
     target = _own_path(back)
     return _to(f"{target}{'&' if '?' in target else '?'}notice=retried")
+
+
+@router.post("/destinations/{name}/pause")
+def pause_destination(
+    services: Provided, caller: Operator, name: str, reason: Annotated[str, Form(max_length=2000)] = ""
+) -> Response:
+    """Send nothing to a destination for now."""
+    configured = services.config.destinations
+    destinations.pause(services.database, configured, name, reason=reason, actor=caller.name, at=services.clock())
+    return _to("/node?notice=paused")
+
+
+@router.post("/destinations/{name}/resume")
+def resume_destination(services: Provided, caller: Operator, name: str) -> Response:
+    """Send to a paused destination again."""
+    destinations.resume(services.database, services.config.destinations, name, actor=caller.name, at=services.clock())
+    return _to("/node?notice=retried")
 
 
 @router.get("/sign-in", response_class=HTMLResponse)

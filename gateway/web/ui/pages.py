@@ -14,7 +14,7 @@ from dicom_sr.verdict import Outcome
 from gateway.domain.case import CaseState
 from gateway.domain.errors import NotFound
 from gateway.domain.qc_status import QcStatus
-from gateway.services import registers, worklist
+from gateway.services import destinations, registers, worklist
 from gateway.services.case_record import CaseRecord, FindingView, IterationView, case_record
 from gateway.services.registers import HoldView
 from gateway.services.worklist import CaseFilter, CaseRow, Counts
@@ -220,7 +220,7 @@ def show_node(
         not_ready=services.not_ready(),
         held=registers.holdings(services.database),
         known_peers=[peer.ae_title for peer in services.config.node.peers],
-        destinations=services.config.destinations,
+        destinations=destinations.list_destinations(services.database, services.config.destinations),
         deliveries=registers.list_deliveries(services.database, states=_DELIVERIES[show], limit=50),
         show=show,
         untaken=registers.list_untaken(services.database, limit=30),

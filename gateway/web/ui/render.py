@@ -41,6 +41,7 @@ NOTICES: Mapping[str, Notice] = {
     "edit-held": Notice(tone="warn", text="The edit is kept and held for a person; the reason stands below."),
     "hold-accepted": Notice(tone="good", text="The held object was accepted."),
     "hold-discarded": Notice(tone="good", text="The held object was set aside; it stays on record."),
+    "paused": Notice(tone="warn", text="The destination is paused: what is made for it waits until it is resumed."),
     "retried": Notice(tone="good", text="It is on its way again."),
     "uploaded": Notice(tone="good", text="The files were received; a case opens when the study is complete."),
     "upload-partly": Notice(tone="warn", text="Some files were received, others are no readable DICOM files."),
@@ -81,6 +82,7 @@ class Pages:
             verdict_word=lambda value: view.VERDICT_WORDS.get(value or "", value),
             qc_word=lambda value: view.QC_WORDS.get(value, value),
             output_word=lambda value: view.OUTPUT_WORDS.get(value, value),
+            uid_word=view.uid_word,
             cause_word=lambda value: view.CAUSE_WORDS.get(value, value),
         )
 

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from dicom_sr.verdict import Outcome
 from gateway.domain.case import CaseState
+from gateway.domain.instance import LABEL_MAP_SEGMENTATION_STORAGE
 from gateway.domain.qc_status import NEEDS_REASON, QcStatus
 
 STATE_WORDS: Mapping[str, str] = {
@@ -144,3 +145,13 @@ def number(value: float | None, unit: str = "1") -> str:
 def short(identifier: str) -> str:
     """Return the end of a long identifier, enough to tell two apart."""
     return identifier if len(identifier) <= 14 else f"…{identifier[-12:]}"
+
+
+def uid_word(uid: str) -> str:
+    """Return what a UID of the standard stands for, the UID itself for any other."""
+    from pydicom.uid import UID
+
+    if uid == LABEL_MAP_SEGMENTATION_STORAGE:
+        # Younger than pydicom's dictionary.
+        return "Label Map Segmentation Storage"
+    return UID(uid).name

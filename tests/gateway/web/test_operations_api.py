@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 from sqlmodel import select
 
+from gateway.config import Config
+from gateway.services.destinations import is_paused
 from gateway.store.tables import AuditEvent
 from tests.support.web_gateway import Bench
 
@@ -26,6 +30,43 @@ def test_a_dead_delivery_can_be_sent_again_and_a_delivered_one_not(bench: Bench)
     delivered = bench.client().get("/api/v1/deliveries?state=DELIVERED").json()[0]
     assert bench.client().post(f"/api/v1/deliveries/{delivered['id']}/retry").status_code == 409
     assert bench.client().post("/api/v1/deliveries/9999/retry").status_code == 404
+
+
+def test_a_destination_is_paused_and_resumed_by_a_person(memory_folder: Path) -> None:
+    pacs = {"name": "pacs", "kind": "dicom", "ae_title": "PACS1", "host": "10.0.4.7"}
+    bench = Bench(folder=memory_folder, config=Config.model_validate({"destinations": [pacs]}))
+    case = bench.seed.case(bench.seed.study(1))
+    bench.seed.iteration(case, delivered="DEAD")
+    client = bench.client()
+    (row,) = client.get("/api/v1/destinations").json()
+    assert (row["name"], row["where"], row["dead"], row["paused_at"]) == ("pacs", "PACS1 at 10.0.4.7:104", 5, None)
+    assert row["last_failure"] == "PACS1 at 10.0.4.7:104 does not answer"
+    paused = client.post("/api/v1/destinations/pacs/pause", json={"reason": "moving the archive"}).json()
+    assert (paused["paused_by"], paused["pause_reason"]) == ("local", "moving the archive")
+    assert is_paused(bench.database, "pacs")
+    assert client.post("/api/v1/destinations/pacs/pause", json={}).status_code == 409
+    page = client.get("/node").text
+    assert "Paused by local" in page
+    assert "moving the archive" in page
+    assert client.post("/destinations/pacs/resume").headers["location"] == "/node?notice=retried"
+    assert not is_paused(bench.database, "pacs")
+    assert client.post("/destinations/pacs/pause", data={"reason": ""}).headers["location"] == "/node?notice=paused"
+    assert client.post("/api/v1/destinations/pacs/resume").json()["paused_at"] is None
+    assert client.post("/api/v1/destinations/pacs/resume").status_code == 409
+    assert client.post("/api/v1/destinations/nowhere/pause", json={}).status_code == 404
+    actions = [event["action"] for event in client.get("/api/v1/audit").json()][:4]
+    assert actions == ["DESTINATION_RESUMED", "DESTINATION_PAUSED", "DESTINATION_RESUMED", "DESTINATION_PAUSED"]
+    assert "moving the archive" not in client.get("/api/v1/audit").text
+    bench.close()
+
+
+def test_peers_are_listed_with_what_was_agreed_on_and_the_last_refusal(busy: Bench) -> None:
+    peers = {peer["ae_title"]: peer for peer in busy.client().get("/api/v1/peers").json()}
+    assert peers["MRSCAN1"]["accepted"] == [["1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.1.2.1"]]
+    assert peers["CTSCAN9"]["refusal"].startswith("CTSCAN9 at 10.0.9.3 called OVERREED")
+    page = busy.client().get("/node").text
+    assert "MR Image Storage" in page
+    assert "Explicit VR Little Endian" in page
 
 
 def test_the_audit_trail_is_paged_from_newest_to_oldest(busy: Bench) -> None:

@@ -184,7 +184,8 @@ def test_holds_are_shown_with_their_reasons_and_a_form(busy: Bench) -> None:
 def test_the_node_page_shows_refusals_and_dead_letters(busy: Bench) -> None:
     words = _words(_page(busy, "/node"))
     assert "CTSCAN9 at 10.0.9.3 called OVERREED" in words
-    assert words.count("PACS1 at 10.0.4.7:104 does not answer") == 5
+    # Each of them, and once more as what its destination said last.
+    assert words.count("PACS1 at 10.0.4.7:104 does not answer") == 6
     assert words.count("Send again") == 5
     assert "171 storage and service classes" in words
 
