@@ -20,6 +20,8 @@ from gateway.domain.errors import NotFound, StorageFull, StorageUnavailable
 
 #: A blob no longer than this is held in memory while it comes, bytes; a CT image, but not a film.
 HELD_IN_MEMORY: Final = 1 << 20
+#: Buffers of that size kept for the next blobs.
+_SPARE_BUFFERS: Final = 8
 
 
 class UnwrittenBlobs(Protocol):
@@ -45,6 +47,7 @@ class BlobStore:
         self._folder = folder
         self._incoming = folder / "incoming"
         self._numbers = count()
+        self._buffers: list[bytearray] = []
         self._unwritten: UnwrittenBlobs | None = None
         with _named_errors(folder):
             self._incoming.mkdir(parents=True, exist_ok=True)
@@ -92,6 +95,18 @@ class BlobStore:
     def open_incoming(self) -> Incoming:
         """Open a blob to stream into."""
         return Incoming(self, self._incoming)
+
+    def take_buffer(self) -> bytearray:
+        """Return memory for a blob of `HELD_IN_MEMORY` bytes, used before where possible: fresh memory is slow."""
+        try:
+            return self._buffers.pop()
+        except IndexError:
+            return bytearray(HELD_IN_MEMORY)
+
+    def give_buffer(self, buffer: bytearray) -> None:
+        """Take such memory back for the next blob."""
+        if len(self._buffers) < _SPARE_BUFFERS:
+            self._buffers.append(buffer)
 
     def open_temporary(self) -> tuple[int, Path]:
         """Make an empty file for half received content; return its descriptor and where it is.
@@ -224,7 +239,7 @@ class Incoming:
     def __init__(self, store: BlobStore, folder: Path) -> None:
         self._store = store
         self._folder = folder
-        self._held: bytearray | None = bytearray()
+        self._held: bytearray | None = store.take_buffer()
         self._descriptor = -1
         self._path: Path | None = None
         self._kept: Path | None = None
@@ -260,7 +275,7 @@ class Incoming:
         if self._held is not None and self.size + len(content) > HELD_IN_MEMORY:
             self.stage()
         if self._held is not None:
-            self._held += content
+            self._held[self.size : self.size + len(content)] = content
         else:
             self._write(content)
         self._hash.update(content)
@@ -270,7 +285,7 @@ class Incoming:
     def content(self) -> Iterator[memoryview]:
         """Yield what was written so far, without copying it."""
         if self._held is not None:
-            with memoryview(self._held) as view:
+            with memoryview(self._held) as whole, whole[: self.size] as view:
                 yield view
             return
         with mmap.mmap(self._descriptor, self.size, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as view:
@@ -289,8 +304,9 @@ class Incoming:
         if self._path is None:
             with _named_errors(self._folder):
                 self._descriptor, self._path = self._store.open_temporary()
-        self._write(self._held)
-        self._held = None
+        with memoryview(self._held) as whole, whole[: self.size] as view:
+            self._write(view)
+        self._give_buffer_back()
 
     def publish(self) -> str:
         """Give the file its final name and sync nothing: for what a journal holds. Return the SHA-256 (hex)."""
@@ -302,12 +318,18 @@ class Incoming:
 
     def close(self) -> None:
         """Drop the temporary file if it was not committed, and the second name if it was."""
+        self._give_buffer_back()
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
         if self._path is not None:
             self._path.unlink(missing_ok=True)
             self._path = None
+
+    def _give_buffer_back(self) -> None:
+        held, self._held = self._held, None
+        if held is not None:
+            self._store.give_buffer(held)
 
     def _name_it(self, *, sync: bool) -> str:
         sha256 = self._hash.hexdigest()

@@ -65,8 +65,8 @@ class ReceiveJournal:
         #: Blobs that have no file yet.
         self._unwritten: dict[str, Span] = {}
         self._writing = threading.Lock()
-        #: Segments being laid or settled.
-        self._in_the_works = self._missing = 0
+        #: Segments being settled.
+        self._in_the_works = 0
         self._is_stuck = False
         self._stopping = False
         self._thread: threading.Thread | None = None
@@ -113,10 +113,9 @@ class ReceiveJournal:
         """Begin to take records; `replay` has been called."""
         if self._segment_size == 0:
             return
-        if not self._free:
-            self._lay_segment()
+        while len(self._free) < SEGMENTS and self._lay_segment():
+            pass
         self._blobs.write_on_demand(self)
-        self._in_the_works, self._missing = 1, SEGMENTS - len(self._free)
         self._thread = threading.Thread(target=self._settle_until_end, name="journal-settle", daemon=True)
         self._thread.start()
 
@@ -232,7 +231,6 @@ class ReceiveJournal:
 
     # ------------------------------------------------------------------------------------------ settling
     def _settle_until_end(self) -> None:
-        self._lay_the_others()
         while True:
             with self._changed:
                 span = self._next_to_settle()
@@ -249,14 +247,6 @@ class ReceiveJournal:
             finally:
                 with self._changed:
                     self._in_the_works -= 1
-
-    def _lay_the_others(self) -> None:
-        for _ in range(self._missing):
-            if self._stopping or not self._lay_segment():
-                break
-        with self._changed:
-            self._in_the_works -= 1
-            self._changed.notify_all()
 
     def _next_to_settle(self) -> Span | None:
         """Wait for a full or idle segment that nobody is using; None at the end. Holds the lock."""

@@ -124,7 +124,9 @@ def running_gateway(
 ) -> Iterator[RunningGateway]:
     """Start a gateway with this configuration; end it whatever happens."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "overread.json").write_text(json.dumps(config))
+    # A journal as large as the default would be laid for every test.
+    data = {"receive_journal_mb": 16, **config.get("data", {})}
+    (folder / "overread.json").write_text(json.dumps({**config, "data": data}))
     gateway = RunningGateway(folder=folder, fixed_ports=ports)
     gateway.start()
     try:
