@@ -138,12 +138,12 @@ class DicomNode:
             secured = self._tls.secure(connection, GREETING_SECONDS)
         except TlsRefused as refused:
             logger.warning("%s was refused: %s", address, refused)
+            if self._peers is not None:
+                self._peers.refused("", address, f"{address} was refused: {refused}")
             return
         try:
             self._take_request(secured, address, greeted)
         finally:
-            if self._peers is not None:
-                self._peers.refused("", address, f"{address} was refused: {refused}")
             part(secured)
 
     def _take_request(self, connection: socket.socket, address: str, greeted: Callable[[], None]) -> None:
@@ -168,24 +168,26 @@ class DicomNode:
         if refused is not None:
             connection.sendall(refused.encode())
             logger.warning("%s", refused.sentence)
+            if self._peers is not None:
+                self._peers.refused(request.calling_aet, address, refused.sentence)
             return
         peer = peer_of(self._config, request)
         confirmed = replace(request, is_confirmed=peer is not None and bool(peer.username))
         self._serve(connection, raw, confirmed, address)
-            if self._peers is not None:
-                self._peers.refused(request.calling_aet, address, refused.sentence)
 
     def _serve(self, connection: socket.socket, raw: bytes, request: AssociateRequest, address: str) -> None:
-        for sentence in refused_contexts(request, STORAGE_CLASSES | self._services_offered | {VERIFICATION}):
+        offered = STORAGE_CLASSES | self._services_offered | {VERIFICATION}
+        sentences = refused_contexts(request, offered)
+        for sentence in sentences:
             logger.warning("'%s' at %s: %s", request.calling_aet, address, sentence)
+        if self._peers is not None:
+            self._peers.associated(request.calling_aet, address, accepted_contexts(request, offered), sentences)
         transfer = Transfer(sender=request.calling_aet, called_aet=request.called_aet, peer_address=address)
         self._associations.opened(transfer)
         ended = "lost"
         try:
             if any(context.abstract_syntax in self._services_offered for context in request.contexts):
                 ended = self._services.serve(connection, raw, request, transfer)
-        if self._peers is not None:
-            self._peers.associated(request.calling_aet, address, accepted_contexts(request, offered), sentences)
             else:
                 ended = self._storage.serve(connection, request, transfer)
         finally:
@@ -196,14 +198,14 @@ class DicomNode:
     def _record_end(self, transfer: Transfer, ended: str) -> None:
         if not transfer.counts:
             return
+        if self._peers is not None:
+            self._peers.brought(transfer.sender, transfer.peer_address, sum(transfer.counts.values()))
         logger.info(
             "association with '%s' at %s was %s: %s", transfer.sender, transfer.peer_address, ended, transfer.counts
         )
         try:
             self._receiver.transfer_ended(transfer, ended=ended)
         except GatewayError as error:
-        if self._peers is not None:
-            self._peers.brought(transfer.sender, transfer.peer_address, sum(transfer.counts.values()))
             # What it brought is recorded already; only the count is lost.
             logger.warning("the end of an association could not be recorded: %s", error.detail)
 
