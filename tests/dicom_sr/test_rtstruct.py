@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -13,7 +14,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from dicom_sr import rtstruct_read
 from dicom_sr.candidate import Candidate, OutputState
@@ -32,6 +35,7 @@ from tests.support.make_series import AXIAL, SAGITTAL, make_mr_series, oblique
 from tests.support.match_example import LABELS, SHAPE, candidate, painted, source_series
 from tests.support.rtstruct_writer import Style, cracks, runs, write_structure_set
 from tests.support.seg_writers import SLICER, declare, frames_of, write_foreign
+from tests.support.shared import shared_data
 
 NAMED = ("one", "parts")
 SMALL = (4, 11, 9)
@@ -72,6 +76,46 @@ def test_two_decimals_are_enough_for_contours_through_voxel_centres() -> None:
     mask = np.random.default_rng(3).random(SMALL) < 0.5
     found, _ = drawn(source, {"a": mask}, Style(trace=runs, decimals=2))
     np.testing.assert_array_equal(found["a"], mask)
+
+
+def undefined_lengths(ds: Dataset) -> None:
+    for element in ds:
+        if element.VR == "SQ":
+            element.is_undefined_length = True
+            for item in element.value:
+                item.is_undefined_length_sequence_item = True
+                undefined_lengths(item)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian])
+@pytest.mark.parametrize("change", [lambda ds: None, undefined_lengths])
+def test_every_encoding_of_a_structure_set_says_the_same(syntax: str, change: Callable[[Dataset], None]) -> None:
+    source, mask = source_of(AXIAL), np.random.default_rng(5).random(SMALL) < 0.5
+    ds = dcmread(BytesIO(write_structure_set(source, {"a": mask})))
+    change(ds)
+    ds.file_meta.TransferSyntaxUID = syntax
+    buffer = BytesIO()
+    ds.save_as(buffer, enforce_file_format=True, implicit_vr=syntax == ImplicitVRLittleEndian, little_endian=True)
+    structure = parse_structure_set(buffer.getvalue())
+    assert structure.referenced_sop_instance_uids == source.sop_instance_uids
+    assert (structure.manufacturer, structure.model_name) == ("Planning", "System")
+    result = rasterise(structure, source, make_segments("a"), {"a": 1})
+    np.testing.assert_array_equal(result.segmentation.layers[0] > 0, mask)
+
+
+def test_a_real_structure_set_is_read_with_its_names_types_and_frame_of_reference() -> None:
+    ds = dcmread(shared_data("seg_sr") / "pydicom" / "rtstruct.dcm", force=True)
+    ds.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    buffer = BytesIO()
+    ds.save_as(buffer, enforce_file_format=True, implicit_vr=True, little_endian=True)
+    structure = parse_structure_set(buffer.getvalue())
+    assert [(region.name, [c.geometric_type for c in region.contours]) for region in structure.regions] == [
+        ("patient", ["CLOSED_PLANAR"] * 3),
+        ("Isocenter 1", ["POINT"]),
+        ("Isocenter 2", ["POINT"]),
+    ]
+    assert [len(contour.points) for contour in structure.regions[0].contours] == [5, 6, 6]
+    assert structure.frame_of_reference_uid.startswith("1.2.826.0.1.3680043.8.498.")
 
 
 def structure_of(
