@@ -35,8 +35,8 @@ from gateway.services.completeness import GapCheck
 from gateway.services.courier import Courier
 from gateway.services.courier_http import http_courier
 from gateway.services.deliver import Deliverer
-from gateway.services.edit_upload import EditUploads
 from gateway.services.destinations import is_paused
+from gateway.services.edit_upload import EditUploads
 from gateway.services.environment import Environment, build_environment
 from gateway.services.expected_count import ConfiguredCount, QidoCount
 from gateway.services.follow_orthanc import orthanc_follower
@@ -207,6 +207,7 @@ class Parts:
             config.node, self._receiver, lambda _transfer: self._assembly.wake(), archive, peers=self._peers
         )
         self._peer_notes = Loop("peers", self._save_peers, interval_s=_SAVE_PEERS_EVERY_S)
+        self._commitments = Loop("commitments", self._report_commitments, interval_s=_REPORT_COMMITMENTS_S)
         self._followers = [self._loop_of(followed) for followed in config.follow]
         self._dicom_address = ""
         self._started_at = env.clock()
@@ -222,7 +223,7 @@ class Parts:
         stack.callback(self._journal.close)
         self._dispatcher.start()
         stack.callback(partial(self._dispatcher.stop, grace_s=_DRAIN_S))
-        keeping = self._retention, self._peer_notes
+        keeping = self._retention, self._peer_notes, self._commitments
         for loop in (*self._deliveries, self._edits, self._assembly, *keeping, *self._followers):
             loop.start()
             stack.callback(loop.stop)
@@ -281,6 +282,10 @@ class Parts:
 
     def _purge(self) -> bool:
         self._purger.run()
+        return False
+
+    def _report_commitments(self) -> bool:
+        self._node.report_commitments()
         return False
 
     def _deliver(self, destination: str) -> bool:

@@ -114,6 +114,10 @@ class DicomNode:
             self._door.wait(5.0)
             self._secured_door.wait(5.0)
 
+    def report_commitments(self) -> int:
+        """Try again to report storage commitments that are owed for a while; return how many were tried."""
+        return self._services.report_commitments()
+
     @property
     def open_associations(self) -> int:
         """Associations that are open now."""

@@ -47,6 +47,8 @@ ABORT_BY_USER: Final = HEADER.pack(ABORT, 4) + bytes(4)
 ABORT_NO_REASON: Final = HEADER.pack(ABORT, 4) + b"\x00\x00\x02\x00"
 
 _ITEM: Final = Struct(">BxH")
+#: Role selection, of an SOP class.
+_ROLE: Final = 0x54
 _FIXED_LENGTH: Final = 68
 _APPLICATION_CONTEXT: Final = b"1.2.840.10008.3.1.1.1"
 
@@ -146,6 +148,7 @@ def encode_associate_rq(
     contexts: Sequence[ProposedContext],
     implementation: tuple[str, str],
     user: UserIdentity | None = None,
+    scp_roles: Sequence[str] = (),
 ) -> bytes:
     """Encode an A-ASSOCIATE-RQ with its header, PS3.8 9.3.2.
 
@@ -159,6 +162,8 @@ def encode_associate_rq(
         Our implementation class UID and version name.
     user : UserIdentity, optional
         Who we say we are.
+    scp_roles : sequence of str
+        SOP classes of which we, who ask, are the SCP (PS3.7 D.3.3.4).
     """
     items = [_item(0x10, _APPLICATION_CONTEXT)]
     for context in contexts:
@@ -166,7 +171,8 @@ def encode_associate_rq(
         value = bytes((context.context_id, 0, 0, 0)) + _item(0x30, context.abstract_syntax.encode()) + syntaxes
         items.append(_item(0x20, value))
     identity = _item(REQUEST_ITEM, user.encode()) if user is not None else b""
-    items.append(_user_information(implementation, identity))
+    roles = b"".join(_item(_ROLE, len(uid).to_bytes(2, "big") + uid.encode() + b"\x00\x01") for uid in scp_roles)
+    items.append(_user_information(implementation, roles + identity))
     return _associate(ASSOCIATE_RQ, called_aet, calling_aet, items)
 
 

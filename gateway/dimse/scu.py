@@ -129,6 +129,8 @@ class RequestedAssociation:
         Whom to call.
     proposals : sequence of (str, tuple of str)
         Abstract syntax with its transfer syntaxes, a presentation context each; at most `MAXIMUM_CONTEXTS`.
+    scp_roles : sequence of str
+        SOP classes of which we are the SCP.
 
     Raises
     ------
@@ -138,8 +140,15 @@ class RequestedAssociation:
         If the association is refused.
     """
 
-    def __init__(self, remote: RemoteNode, proposals: Sequence[tuple[str, tuple[str, ...]]]) -> None:
+    def __init__(
+        self,
+        remote: RemoteNode,
+        proposals: Sequence[tuple[str, tuple[str, ...]]],
+        *,
+        scp_roles: Sequence[str] = (),
+    ) -> None:
         self._remote = remote
+        self._scp_roles = tuple(scp_roles)
         self._message_id = 0
         self._events: list[Event] = []
         self._connection = _connect(remote)
@@ -238,10 +247,7 @@ class RequestedAssociation:
         PeerUnreachable
             If the connection is lost or aborted.
         """
-        contexts = self.accepted(sop_class)
-        if not contexts:
-            raise PeerRejected(f"{self._remote.name} does not offer {UID(sop_class).name}", code="NOT_OFFERED")
-        syntax, context_id = next(iter(contexts.items()))
+        context_id, encoded = self._encoded(sop_class, information)
         command = Command(
             field=command_set.N_ACTION_RQ,
             message_id=self._next_id(),
@@ -250,13 +256,41 @@ class RequestedAssociation:
             has_dataset=True,
             action_type=action_type,
         )
-        self._send(context_id, command, encode_dataset(information, syntax == IMPLICIT_VR_LITTLE_ENDIAN, True) or b"")
+        self._send(context_id, command, encoded)
         while True:
             response, content = self._receive()
             if response.field == command_set.N_ACTION_RSP:
                 return response.status
             # A quick peer reports before it has answered.
             self._take_event(response, content)
+
+    def report(self, *, sop_class: str, sop_instance: str, event_type: int, information: Dataset) -> int:
+        """N-EVENT-REPORT, as the SCP of the class; return the status.
+
+        Raises
+        ------
+        PeerRejected
+            ``NOT_OFFERED`` if the SOP class was not accepted.
+        PeerUnreachable
+            If the connection is lost or aborted.
+        """
+        context_id, encoded = self._encoded(sop_class, information)
+        command = Command(
+            field=command_set.N_EVENT_REPORT_RQ,
+            message_id=self._next_id(),
+            sop_class=sop_class,
+            sop_instance=sop_instance,
+            has_dataset=True,
+            event_type=event_type,
+        )
+        return self._exchange(context_id, command, encoded).status
+
+    def _encoded(self, sop_class: str, information: Dataset) -> tuple[int, bytes]:
+        contexts = self.accepted(sop_class)
+        if not contexts:
+            raise PeerRejected(f"{self._remote.name} does not offer {UID(sop_class).name}", code="NOT_OFFERED")
+        syntax, context_id = next(iter(contexts.items()))
+        return context_id, encode_dataset(information, syntax == IMPLICIT_VR_LITTLE_ENDIAN, True) or b""
 
     def event(self, seconds: float) -> Event | None:
         """Wait for an N-EVENT-REPORT on this association and confirm it; None if none comes in time."""
@@ -322,6 +356,7 @@ class RequestedAssociation:
             contexts=contexts,
             implementation=(IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME),
             user=self._remote.user,
+            scp_roles=self._scp_roles,
         )
         try:
             self._wire.send(request)

@@ -93,6 +93,10 @@ class ServicesLane:
             return "released"
         return "aborted" if association.is_aborted else "lost"
 
+    def report_commitments(self) -> int:
+        """Try again to report storage commitments that are owed for a while; return how many were tried."""
+        return self._commitment.report_due() if self._commitment is not None else 0
+
     def abort_all(self) -> None:
         """Abort every association of this lane."""
         for association in self._ae.active_associations:

@@ -309,6 +309,22 @@ class CommitmentRequest(SQLModel, table=True):
     failed: int = 0
 
 
+class OwedReport(SQLModel, table=True):
+    """A storage commitment that was asked of us and has not been reported; gone when it has."""
+
+    __tablename__ = "owed_report"
+
+    transaction_uid: str = Field(primary_key=True, max_length=64)
+    #: Calling AE title, and the one of ours that it called.
+    requestor: str = Field(primary_key=True)
+    called_aet: str
+    asked_at: datetime = _time()
+    due_at: datetime = _time(index=True)
+    attempts: int = 0
+    #: [SOP Class UID, SOP Instance UID] of each instance.
+    instances: list[list[str]] = _json_list()
+
+
 class Announcement(SQLModel, table=True):
     """What somebody announced of a study, as evidence of its completeness: UIDs, no attribute of a person."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,8 @@ from gateway.dimse.commitment_report import ALL_COMMITTED, SOME_FAILED, Referenc
 from gateway.dimse.contexts import COMMITMENT_INSTANCE, STORAGE_COMMITMENT
 from gateway.dimse.find_count import FindCount
 from gateway.dimse.node import DicomNode
-from gateway.store.tables import AuditEvent, Case, Instance
+from gateway.services.owed_reports import OwedReports
+from gateway.store.tables import AuditEvent, Case, Instance, OwedReport
 from tests.support.dcmtk_peer import run_scu, running_storescp
 from tests.support.instances import EXPLICIT, IMPLICIT, MR, SEG, make_instance, uid
 from tests.support.logged import is_logged
@@ -346,6 +348,75 @@ def test_what_is_safe_is_committed_and_what_is_not_is_named(
     assert failed == {uid("a", "series", 1): 0x0119, "1.2.3": 0x0112}
     events = [row for row in outbox.rows(AuditEvent) if row.action == "STORAGE_COMMITMENT"]
     assert [row.detail for row in events] == [{"committed": 2, "failed": 0}, {"committed": 1, "failed": 2}]
+
+
+@pytest.mark.peer
+def test_orthanc_asks_for_a_commitment_and_understands_the_report(outbox: Outbox, tmp_path: Path) -> None:
+    port = free_port()
+    with running_orthanc(tmp_path / "orthanc", modalities={"node": ["OVERREAD", "127.0.0.1", port]}) as orthanc:
+        peers = [{"ae_title": orthanc.ae_title, "host": "127.0.0.1", "port": orthanc.dicom_port}]
+        config = Config.model_validate({"node": {"peers": peers}})
+        archive = archive_of(config, outbox.database, outbox.blobs, outbox.clock)
+        with outbox.node(archive=archive, peers=peers, port=port):
+            asked = {"DicomInstances": [[MR, uid("a", "series", 0)], [MR, "1.2.3"]]}
+            answer = requests.post(f"{orthanc.url}/modalities/node/storage-commitment", json=asked, timeout=30).json()
+            url = f"{orthanc.url}/storage-commitment/{answer['ID']}"
+            _wait_for(lambda: requests.get(url, timeout=30).json()["Status"] != "Pending")
+            report = requests.get(url, timeout=30).json()
+    assert [one["SOPInstanceUID"] for one in report["Success"]] == [uid("a", "series", 0)]
+    assert [one["SOPInstanceUID"] for one in report["Failures"]] == ["1.2.3"]
+
+
+def test_a_report_that_could_not_be_given_is_given_after_a_restart(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commitment_scp, "GRACE_SECONDS", 0.1)
+    listening = free_port()
+    settings = {"node": {"peers": [{"ae_title": "CT1", "host": "127.0.0.1", "port": listening}]}}
+    with _node_port(outbox, **settings) as (node, port):
+        association = _associate(port, (STORAGE_COMMITMENT, [EXPLICIT]), calling="CT1")
+        request = _request((MR, uid("a", "series", 0)))
+        assert association.send_n_action(request, 1, STORAGE_COMMITMENT, COMMITMENT_INSTANCE)[0].Status == 0
+        assert [row.requestor for row in outbox.rows(OwedReport)] == ["CT1"]
+        association.release()
+        # Nobody listens there, so the first attempt comes to nothing and a later one is planned.
+        _wait_for(lambda: [row.attempts for row in outbox.rows(OwedReport)] == [1])
+        assert node.report_commitments() == 0
+    reports: list[int] = []
+    requestor = AE("CT1")
+    requestor.add_supported_context(STORAGE_COMMITMENT, [EXPLICIT], scu_role=False, scp_role=True)
+    handlers = [(evt.EVT_N_EVENT_REPORT, lambda event: (reports.append(event.event_type), (0, None))[1])]
+    server = requestor.start_server(("127.0.0.1", listening), block=False, evt_handlers=handlers)
+    assert server is not None
+    try:
+        with _node_port(outbox, **settings) as (node, _):
+            outbox.clock.now += timedelta(seconds=60)
+            assert node.report_commitments() == 1
+            assert node.report_commitments() == 0
+    finally:
+        server.shutdown()
+    assert reports == [ALL_COMMITTED]
+    assert outbox.rows(OwedReport) == []
+    assert [row.actor for row in outbox.rows(AuditEvent) if row.action == "STORAGE_COMMITMENT"] == ["CT1"]
+
+
+def test_a_requestor_that_never_listens_is_given_up_after_days(outbox: Outbox) -> None:
+    peers = [{"ae_title": "CT1", "host": "127.0.0.1", "port": free_port()}]
+    config = Config.model_validate({"node": {"peers": peers}})
+    scp = commitment_scp.CommitmentScp(archive_of(config, outbox.database, outbox.blobs, outbox.clock))
+    owed = OwedReports(outbox.database, outbox.clock)
+    owed.owe("1.2.3", "CT1", "OVERREAD", [(MR, uid("a", "series", 0))])
+    pauses = []
+    for _ in range(4):
+        outbox.clock.now = outbox.rows(OwedReport)[0].due_at
+        assert scp.report_due() == 1
+        pauses.append(round((outbox.rows(OwedReport)[0].due_at - outbox.clock.now).total_seconds()))
+    assert pauses == sorted(pauses)
+    assert pauses[0] < pauses[-1]
+    outbox.clock.now += timedelta(days=4)
+    assert scp.report_due() == 1
+    assert outbox.rows(OwedReport) == []
+    assert [row.action for row in outbox.rows(AuditEvent)][-1] == "STORAGE_COMMITMENT_NOT_REPORTED"
 
 
 def test_a_file_that_was_lost_is_not_committed(outbox: Outbox) -> None:

@@ -116,6 +116,20 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_no_match_study_instance_uid"), ["study_instance_uid"], unique=False)
 
     op.create_table(
+        "owed_report",
+        sa.Column("transaction_uid", sa.String(length=64), nullable=False),
+        sa.Column("requestor", sa.String(), nullable=False),
+        sa.Column("called_aet", sa.String(), nullable=False),
+        sa.Column("asked_at", sa.DateTime(), nullable=False),
+        sa.Column("due_at", sa.DateTime(), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("instances", sa.JSON(), nullable=False),
+        sa.PrimaryKeyConstraint("transaction_uid", "requestor"),
+    )
+    with op.batch_alter_table("owed_report", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_owed_report_due_at"), ["due_at"], unique=False)
+
+    op.create_table(
         "peer_contact",
         sa.Column("ae_title", sa.String(length=16), nullable=False),
         sa.Column("address", sa.String(length=64), nullable=False),
@@ -600,6 +614,10 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_peer_contact_last_seen"))
 
     op.drop_table("peer_contact")
+    with op.batch_alter_table("owed_report", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_owed_report_due_at"))
+
+    op.drop_table("owed_report")
     with op.batch_alter_table("no_match", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_no_match_study_instance_uid"))
 
