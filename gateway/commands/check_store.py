@@ -18,7 +18,7 @@ from gateway.store.database import Database
 _MEGABYTE = 1_000_000
 #: Names listed of each kind of fault; the counts say how many there are.
 _LISTED = 5
-_QUARANTINE = "quarantine"
+_QUARANTINE, _JOURNAL = "quarantine", "journal"
 _ACTOR = "overread check"
 
 
@@ -55,13 +55,19 @@ def check_store(config: Config, folder: Path, order: StoreOrder) -> Iterator[Che
 
 
 def _looked(database: Database, folder: Path, order: StoreOrder) -> Iterator[CheckResult]:
-    state = integrity.look(database, folder / "blobs", now=datetime.now(UTC), deep=order.deep)
+    state = integrity.look(
+        database, folder / "blobs", now=datetime.now(UTC), deep=order.deep, journal=folder / _JOURNAL
+    )
     way_out = "stop the gateway and run 'overread check --store --repair': they are put aside, nothing is deleted"
     yield from _agreement(state, way_out)
 
 
 def _repaired(database: Database, folder: Path, order: StoreOrder) -> Iterator[CheckResult]:
     now = datetime.now(UTC)
+    left = len(integrity.journaled_digests(folder / _JOURNAL))
+    if left:
+        yield failed("store", f"the receive journal holds {left} objects that a crash left: start the gateway first")
+        return
     state = integrity.look(database, folder / "blobs", now=now, deep=order.deep)
     target = integrity.put_aside(database, state.displaced, folder / _QUARANTINE, actor=_ACTOR, at=now)
     yield from _agreement(state, f"put aside in {target}")
@@ -91,6 +97,8 @@ def _agreement(state: StoreState, what_now: str) -> Iterator[CheckResult]:
         )
     if state.half_received or state.unsettled:
         yield note("store", f"{state.half_received + state.unsettled} objects are being received now, or were cut off")
+    if state.journaled:
+        yield note("store", f"{state.journaled} objects are safe in the receive journal, their files are written soon")
 
 
 def _some(names: list[str]) -> str:

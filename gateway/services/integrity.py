@@ -19,6 +19,7 @@ from sqlmodel import Session
 from gateway.services.blob_references import named_blobs, purged_blobs
 from gateway.store import audit
 from gateway.store.database import Database
+from gateway.store.journal_segment import JournalSegment, UnreadableSegment
 
 #: A file younger than this is not called an orphan, seconds.
 SETTLED_AFTER_S: Final = 900.0
@@ -55,6 +56,8 @@ class StoreState:
         Temporary files; a start of the gateway removes what a crash left.
     unsettled : int
         Blobs that no row names yet, too young to be judged.
+    journaled : int
+        Blobs that have no file yet and are safe in the receive journal.
     purged : int
         Blobs that retention removed.
     """
@@ -67,6 +70,7 @@ class StoreState:
     missing: tuple[MissingBlob, ...]
     half_received: int
     unsettled: int
+    journaled: int
     purged: int
 
     @property
@@ -83,7 +87,9 @@ class _File:
     is_blob: bool
 
 
-def look(database: Database, folder: Path, *, now: datetime, deep: bool = False) -> StoreState:
+def look(
+    database: Database, folder: Path, *, now: datetime, deep: bool = False, journal: Path | None = None
+) -> StoreState:
     """Compare the blobs below `folder` with the rows.
 
     Parameters
@@ -96,6 +102,8 @@ def look(database: Database, folder: Path, *, now: datetime, deep: bool = False)
         The time, with zone.
     deep : bool
         Read every blob and compare its SHA-256 with its name.
+    journal : Path, optional
+        The folder of the receive journal, which may hold what has no file yet.
 
     Raises
     ------
@@ -108,6 +116,9 @@ def look(database: Database, folder: Path, *, now: datetime, deep: bool = False)
         named = {sha256 for sha256, _ in named_blobs(session)}
         purged = purged_blobs(session)
         missing = {name for name in named - blobs.keys() - purged if not (folder / name[:2] / name).is_file()}
+        journaled = missing & journaled_digests(journal) if missing and journal is not None else set()
+        # What was settled between the two looks has left the journal and has its file.
+        missing = {name for name in missing - journaled if not (folder / name[:2] / name).is_file()}
         tables = _tables_that_name(session, missing)
     unnamed = [file for name, file in blobs.items() if name not in named]
     old = [file for file in unnamed if file.modified < now.timestamp() - SETTLED_AFTER_S]
@@ -120,6 +131,7 @@ def look(database: Database, folder: Path, *, now: datetime, deep: bool = False)
         missing=tuple(MissingBlob(sha256=name, tables=tables[name]) for name in sorted(missing)),
         half_received=sum(1 for _ in os.scandir(folder / INCOMING)) if (folder / INCOMING).is_dir() else 0,
         unsettled=len(unnamed) - len(old),
+        journaled=len(journaled),
         purged=len(purged),
     )
 
@@ -144,6 +156,22 @@ def put_aside(database: Database, files: Sequence[Path], quarantine: Path, *, ac
     with database.write() as session:
         audit.append(session, at=at, actor=actor, action="STORE_REPAIRED", detail={"files_put_aside": len(files)})
     return target
+
+
+def journaled_digests(folder: Path) -> set[str]:
+    """Return the SHA-256 (hex) of everything that the receive journal in `folder` holds now."""
+    found: set[str] = set()
+    for path in sorted(folder.glob("*.journal")):
+        try:
+            segment = JournalSegment(path)
+        except (OSError, UnreadableSegment):
+            # Being laid or put away just now, or damaged: the gateway says so at its start.
+            continue
+        try:
+            found.update(record.sha256 for record in segment.records())
+        finally:
+            segment.close()
+    return found
 
 
 def _files(folder: Path) -> Iterator[_File]:

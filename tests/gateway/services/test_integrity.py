@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 from sqlmodel import SQLModel, select
 
+from gateway.commands.check_store import StoreOrder, check_store
+from gateway.config import Config
 from gateway.services.blob_references import blob_columns
 from gateway.services.integrity import StoreState, look, put_aside
+from gateway.store.journal_segment import JournalSegment
 from gateway.store.tables import AuditEvent, Hold, Instance, PurgedBlob
 from tests.support.instances import make_instance
 from tests.support.memory import memory_folder
@@ -67,6 +70,21 @@ def test_what_retention_removed_is_not_missing(store: ReceivingFolder) -> None:
         session.add(PurgedBlob(sha256=lost.name, study_instance_uid="1.2", size=1, rule="r", purged_at=store.clock()))
     state = _look(store)
     assert (state.missing, state.purged) == ((), 1)
+
+
+def test_what_the_receive_journal_holds_is_not_missing(store: ReceivingFolder) -> None:
+    kept = _location(store)
+    journal = store.folder / "journal"
+    journal.mkdir()
+    segment = JournalSegment.create(journal / "00000001.journal", 1 << 20, 1)
+    content = kept.read_bytes()
+    segment.append(b"d", content, bytes.fromhex(kept.name))
+    segment.close()
+    kept.unlink()
+    state = look(store.database, store.folder / "blobs", now=store.clock(), journal=journal)
+    assert (state.missing, state.journaled) == ((), 1)
+    (line,) = check_store(Config(), store.folder, StoreOrder(repair=True))
+    assert "the receive journal holds 1 objects that a crash left: start the gateway first" in line.detail
 
 
 def test_only_a_deep_look_finds_bytes_that_changed(store: ReceivingFolder) -> None:
