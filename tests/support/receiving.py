@@ -17,6 +17,7 @@ from gateway.dimse.node import DicomNode
 from gateway.services.receive import Received, Receiver, Transfer
 from gateway.store.blobs import BlobStore
 from gateway.store.database import Database
+from gateway.store.receive_journal import ReceiveJournal
 from gateway.store.tables import Instance
 
 Row = TypeVar("Row", bound=SQLModel)
@@ -40,6 +41,7 @@ class ReceivingFolder:
     folder: Path
     minimum_free_mb: int = 0
     maximum_object_mb: int = 64
+    journal_mb: int = 0
     new: list[Received] = field(default_factory=list)
     transfers: list[Transfer] = field(default_factory=list)
 
@@ -50,6 +52,7 @@ class ReceivingFolder:
         SQLModel.metadata.create_all(self.database.engine)
         self.blobs = BlobStore(self.folder / "blobs")
         self.clock = TickingClock()
+        self.journal = ReceiveJournal(self.folder / "journal", self.blobs, self.database, size_mb=self.journal_mb)
         self.receiver = Receiver(
             self.database,
             self.blobs,
@@ -57,7 +60,14 @@ class ReceivingFolder:
             self.minimum_free_mb,
             self.new.append,
             maximum_object_mb=self.maximum_object_mb,
+            journal=self.journal,
         )
+        self.journal.start()
+
+    def close(self) -> None:
+        """Settle what the journal holds."""
+        self.journal.close()
+        self.database.close()
 
     def upload(self, content: bytes | Path, **arguments: str) -> Received:
         """Receive a file."""
