@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 from pydicom.uid import SegmentationStorage
+from ruamel.yaml import YAML
 from sqlmodel import SQLModel
 
 from gateway.client.sending import find_parcels, is_accepted, send_parcels
@@ -25,12 +27,18 @@ from gateway.services.receive import Received, Receiver
 from gateway.store.blobs import BlobStore
 from gateway.store.database import Database
 from tests.support.make_series import make_mr_series
-from tests.support.orthanc_peer import OrthancPeer, running_orthanc
+from tests.support.orthanc_peer import OrthancPeer, dicomweb_plugins, running_orthanc
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCKER = ROOT / "docker"
 ORTHANC = json.loads((DOCKER / "orthanc" / "orthanc.json").read_text(encoding="utf-8"))
 LONGEST_WAIT_S = 40.0
+#: Where Debian's orthanc-python puts the plugin, and a place of one's own.
+PYTHON_PLUGINS = tuple(
+    Path(name)
+    for name in (os.environ.get("ORTHANC_PYTHON_PLUGIN", ""), "/usr/share/orthanc/plugins/libOrthancPython.so")
+    if name
+)
 
 
 @dataclass
@@ -51,8 +59,19 @@ class Archive:
         assert all(is_accepted(receipt) for receipt in send_parcels(find_parcels(files), remote))
 
 
+def _routed_by(language: str) -> dict[str, object]:
+    """Return the settings that load the routing script in one of its two languages."""
+    if language == "lua":
+        return {"LuaScripts": [str(DOCKER / "orthanc" / "routing.lua")]}
+    plugin = next((path for path in PYTHON_PLUGINS if path.is_file()), None)
+    if plugin is None:
+        pytest.skip("Orthanc's Python plugin is not installed (apt install orthanc-python)")
+    script = DOCKER / "orthanc" / "routing.py"
+    return {"Plugins": [*dicomweb_plugins(), str(plugin)], "PythonScript": str(script), "LuaScripts": []}
+
+
 @contextmanager
-def _archive(folder: Path) -> Iterator[Archive]:
+def _archive(folder: Path, language: str) -> Iterator[Archive]:
     database = Database.in_folder(folder)
     SQLModel.metadata.create_all(database.engine)
     received: list[Received] = []
@@ -64,7 +83,7 @@ def _archive(folder: Path) -> Iterator[Archive]:
         for key in ORTHANC
         if key not in ("StorageDirectory", "IndexDirectory", "Plugins", "HttpPort", "DicomPort", "RemoteAccessAllowed")
     }
-    settings["LuaScripts"] = [str(DOCKER / "orthanc" / "routing.lua")]
+    settings |= _routed_by(language)
     settings["StableAge"] = 1
     settings["DicomModalities"] = {
         name: {**peer, "Host": "127.0.0.1", "Port": port} for name, peer in ORTHANC["DicomModalities"].items()
@@ -85,9 +104,9 @@ def _configuration(folder: Path):
     )
 
 
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
-    with _archive(tmp_path_factory.mktemp("archive")) as running:
+@pytest.fixture(scope="module", params=["lua", "python"])
+def archive(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
+    with _archive(tmp_path_factory.mktemp("archive"), request.param) as running:
         yield running
 
 
@@ -151,3 +170,42 @@ def test_a_segmentation_that_a_reader_saves_is_forwarded_and_one_that_the_gatewa
 def _as_segmentation(number: str) -> dict[str, str]:
     """Make the header of a one-slice series say it is a SEG: the script looks at class and sender alone."""
     return {"SOPClassUID": SegmentationStorage, "Modality": "SEG", "SeriesNumber": number}
+
+
+def test_both_routing_scripts_have_the_same_rules() -> None:
+    lua = (DOCKER / "orthanc" / "routing.lua").read_text(encoding="utf-8")
+    python = (DOCKER / "orthanc" / "routing.py").read_text(encoding="utf-8")
+    for name in ("GATEWAY", "GATEWAY_AET"):
+        (of_lua,), (of_python,) = (re.findall(rf"{name} = ['\"](\w+)['\"]", text) for text in (lua, python))
+        assert of_lua == of_python
+    assert re.findall(r"1\.2\.840[\d.]+", lua) == re.findall(r"1\.2\.840[\d.]+", python)
+    modalities = re.findall(r"(\w+) = true", re.findall(r"IMAGE_MODALITIES = \{(.*)\}", lua)[0])
+    assert modalities == re.findall(r"\"(\w+)\"", re.findall(r"IMAGE_MODALITIES = .*", python)[0])
+
+
+def test_the_composition_names_only_what_there_is_and_opens_ports_on_loopback_only(tmp_path: Path) -> None:
+    composition = YAML(typ="safe").load((DOCKER / "compose.yaml").read_text(encoding="utf-8"))
+    services, published = composition["services"], {}
+    for name, service in services.items():
+        build = service["build"] if isinstance(service["build"], dict) else {"context": service["build"]}
+        dockerfile = (DOCKER / build["context"]).resolve() / build.get("dockerfile", "Dockerfile")
+        assert dockerfile.is_file(), name
+        assert set(service.get("depends_on", ())) <= services.keys()
+        assert set(service.get("secrets", ())) <= composition["secrets"].keys()
+        for volume in service.get("volumes", ()):
+            source = volume.partition(":")[0]
+            assert (DOCKER / source).exists() if source.startswith(".") else source in composition["volumes"]
+        exposed = re.findall(r"^EXPOSE (.*)$", dockerfile.read_text(encoding="utf-8"), re.M)[-1].split()
+        for port in service.get("ports", ()):
+            address, outside, inside = port.split(":")
+            assert (address, inside in exposed) == ("127.0.0.1", True)
+            published[outside] = name
+    upstream = re.findall(
+        r"proxy_pass http://(\w+):(\d+)/", (DOCKER / "ohif" / "nginx.conf").read_text(encoding="utf-8")
+    )
+    assert upstream == [("orthanc", str(ORTHANC["HttpPort"]))]
+    config = _configuration(tmp_path)
+    assert published[str(config.web.port)] == published[str(config.node.port)] == "gateway"
+    assert published[re.findall(r":(\d+)/", config.web.viewer_url)[0]] == "ohif"
+    tokens = re.findall(r"/run/secrets/(\w+)", (DOCKER / "gateway" / "overread.yaml").read_text(encoding="utf-8"))
+    assert tokens == services["gateway"]["secrets"]

@@ -105,6 +105,11 @@ class OrthancPeer:
         return sorted(one["MainDicomTags"]["SOPInstanceUID"] for one in found)
 
 
+def dicomweb_plugins() -> list[str]:
+    """Return where the DICOMweb plugin is; empty when it is not installed."""
+    return [str(path / _PLUGIN) for path in _PLUGIN_FOLDERS if (path / _PLUGIN).exists()][:1]
+
+
 @contextmanager
 def running_orthanc(
     folder: Path,
@@ -128,8 +133,8 @@ def running_orthanc(
     """
     if shutil.which("Orthanc") is None:
         pytest.skip("Orthanc is not installed (apt install orthanc)")
-    plugin = next((path / _PLUGIN for path in _PLUGIN_FOLDERS if (path / _PLUGIN).exists()), None)
-    if plugin is None:
+    plugins = dicomweb_plugins()
+    if not plugins:
         pytest.skip("Orthanc's DICOMweb plugin is not installed (apt install orthanc-dicomweb)")
     folder.mkdir(parents=True, exist_ok=True)
     peer = OrthancPeer(folder=folder, http_port=free_port(), dicom_port=free_port())
@@ -137,7 +142,7 @@ def running_orthanc(
         "Name": "test peer",
         "StorageDirectory": str(folder / "storage"),
         "IndexDirectory": str(folder / "storage"),
-        "Plugins": [str(plugin)],
+        "Plugins": plugins,
         "HttpPort": peer.http_port,
         "DicomPort": peer.dicom_port,
         "DicomAet": peer.ae_title,
