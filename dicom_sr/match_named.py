@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from dicom_sr.candidate import Candidate
-from dicom_sr.errors import GeometryMismatch
+from dicom_sr.errors import GeometryMismatch, UnreadableObject
 from dicom_sr.hold import HoldDetail, HoldReason
 from dicom_sr.match_content import judge_masks
 from dicom_sr.match_identify import admitted, identify_named, unfitting
@@ -105,6 +105,8 @@ def match_structure_set(
         drawn = rasterise(structure, current.source.load(), current.segments, mapping.number_of)
     except GeometryMismatch as mismatch:
         return _held(HoldReason.GRID_MISMATCH, mismatch.detail, [current])
+    except UnreadableObject as refusal:
+        return _held(HoldReason.UNREADABLE, refusal.detail, [current])
     return judge_masks(identified, drawn.segmentation, _doubts(structure, current, mapping, drawn))
 
 

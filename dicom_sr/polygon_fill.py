@@ -9,9 +9,12 @@ edge makes polygons through the centres of border voxels come back exactly, sing
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from dicom_sr.seg_block import Block
 
 #: Polygon as voxel indices (y, x) of its corners, (corner, 2).
 Polygon = npt.NDArray[np.float64]
@@ -19,7 +22,30 @@ Plane = npt.NDArray[np.bool_]
 _Floats = npt.NDArray[np.float64]
 
 
-def fill(polygons: Sequence[Polygon], shape: tuple[int, int], *, edge: float) -> Plane:
+class Window(NamedTuple):
+    """A part of a plane: its first row and column, and its size (y, x)."""
+
+    first_row: int
+    first_column: int
+    shape: tuple[int, int]
+
+    def within(self, polygons: Sequence[Polygon]) -> list[Polygon]:
+        """Return polygons in the indices of the window."""
+        return [polygon - (self.first_row, self.first_column) for polygon in polygons]
+
+
+def window_of(polygons: Sequence[Polygon], shape: tuple[int, int]) -> Window | None:
+    """Return the part of a plane (y, x) that holds polygons with a voxel around them; None when there is none."""
+    corners = [polygon for polygon in polygons if len(polygon)]
+    if not corners:
+        return None
+    low = np.maximum(np.floor(np.min([polygon.min(axis=0) for polygon in corners], axis=0)) - 1, 0)
+    high = np.minimum(np.ceil(np.max([polygon.max(axis=0) for polygon in corners], axis=0)) + 2, shape)
+    (top, left), (rows, columns) = low.astype(np.int64), (high - low).astype(np.int64)
+    return Window(int(top), int(left), (int(rows), int(columns))) if rows > 0 and columns > 0 else None
+
+
+def fill(polygons: Sequence[Polygon], shape: tuple[int, int], *, edge: float) -> Block | None:
     """Mark the voxels of a plane that belong to `polygons`.
 
     Parameters
@@ -34,18 +60,27 @@ def fill(polygons: Sequence[Polygon], shape: tuple[int, int], *, edge: float) ->
 
     Returns
     -------
-    numpy.ndarray, (y, x), bool
+    Block or None
+        The part of the plane that holds them; None when there is none.
     """
-    filled = inside(polygons, shape)
+    window = window_of(polygons, shape)
+    if window is None:
+        return None
+    shifted = window.within(polygons)
+    filled = inside(shifted, window.shape)
+    _mark_edges(filled, shifted, edge)
+    return Block(window.first_row, window.first_column, filled)
+
+
+def _mark_edges(filled: Plane, polygons: Sequence[Polygon], edge: float) -> None:
     start, end = _edges(polygons)
     steep = np.abs(end - start)[:, 0] >= np.abs(end - start)[:, 1]
     for rows, columns in (
         _near(start[steep], end[steep], edge),
         _near(start[~steep][:, ::-1], end[~steep][:, ::-1], edge)[::-1],
     ):
-        within = (rows >= 0) & (rows < shape[0]) & (columns >= 0) & (columns < shape[1])
+        within = (rows >= 0) & (rows < filled.shape[0]) & (columns >= 0) & (columns < filled.shape[1])
         filled[rows[within], columns[within]] = True
-    return filled
 
 
 def inside(polygons: Sequence[Polygon], shape: tuple[int, int]) -> Plane:

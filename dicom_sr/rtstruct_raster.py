@@ -13,7 +13,7 @@ PS3.3 C.8.8.6.1 (Contour Geometric Type), C.8.8.6.3 (Representing Inner and Oute
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import combinations
@@ -21,9 +21,11 @@ from itertools import combinations
 import numpy as np
 
 from dicom_sr.errors import GeometryMismatch
-from dicom_sr.polygon_fill import Plane, Polygon, fill, inside
+from dicom_sr.polygon_fill import Plane, Polygon, fill, inside, window_of
 from dicom_sr.rtstruct_read import CLOSED_PLANAR, CLOSED_PLANAR_XOR, Contour, Region, StructureSet
-from dicom_sr.segmentation import Mask, Segment, Segmentation
+from dicom_sr.seg_layers import LayerPacker, Patch
+from dicom_sr.seg_placement import SLICE_LAYOUT
+from dicom_sr.segmentation import Segment, Segmentation
 from dicom_sr.source import SourceSeries
 from dicom_sr.volume import Grid
 
@@ -90,30 +92,22 @@ def rasterise(
     ------
     GeometryMismatch
         If the source has no grid.
+    UnreadableSeg
+        TOO_LARGE, if more segments overlap than memory allows.
     """
     if source.grid is None:
         raise GeometryMismatch("the source series is not a regular volume, so nothing can lie on its grid")
-    drawn = _Drawing(structure=structure, source=source, grid=source.grid)
-    numbers = {segment.number: number_of[segment.label] for segment in segments if segment.label in number_of}
-    segmentation = Segmentation.from_masks(source.grid, _Masks(drawn, numbers), segments)
-    return ContourMasks(segmentation=segmentation, doubts=dict(drawn.doubts))
-
-
-class _Masks(Mapping[int, Mask]):
-    """Masks by Segment Number, each drawn when it is asked for: a hundred at once would fill the memory."""
-
-    def __init__(self, drawn: _Drawing, regions: Mapping[int, int]) -> None:
-        self._drawn = drawn
-        self._regions = regions
-
-    def __getitem__(self, number: int) -> Mask:
-        return self._drawn.mask(self._regions[number])
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._regions)
-
-    def __len__(self) -> int:
-        return len(self._regions)
+    drawing = _Drawing(structure=structure, source=source, grid=source.grid)
+    packer = LayerPacker(source.grid.shape, len(segments))
+    layer_of = []
+    for segment in segments:
+        roi_number = number_of.get(segment.label)
+        patches = [] if roi_number is None else drawing.patches(roi_number)
+        layer_of.append(packer.add(segment.number, patches))
+    segmentation = Segmentation(
+        grid=source.grid, segments=tuple(segments), layers=packer.layers(), layer_of=tuple(layer_of)
+    )
+    return ContourMasks(segmentation=segmentation, doubts=dict(drawing.doubts))
 
 
 class _Drawing:
@@ -130,15 +124,16 @@ class _Drawing:
             self._planes_of.setdefault(plane.sop_instance_uid, set()).add(z)
         self.doubts: Counter[ContourDoubt] = Counter()
 
-    def mask(self, roi_number: int) -> Mask:
-        """Draw one region, (z, y, x)."""
-        mask: Mask = np.zeros(self._grid.shape, np.bool_)
+    def patches(self, roi_number: int) -> list[Patch]:
+        """Draw one region, plane by plane."""
+        found = []
         for z, contours in self._by_plane(self._structure.region(roi_number)).items():
-            polygons = [polygon for polygon, _ in contours]
-            mask[z] = fill(polygons, self._grid.shape[1:], edge=self._edge)
+            block = fill([polygon for polygon, _ in contours], self._grid.shape[1:], edge=self._edge)
+            if block is not None and block.pixels.any():
+                found.append(Patch(z, SLICE_LAYOUT, block))
             plain = [polygon for polygon, contour in contours if contour.geometric_type == CLOSED_PLANAR]
             self._count(ContourDoubt.CROSSING, _crossing(plain, self._grid.shape[1:]))
-        return mask
+        return found
 
     def _by_plane(self, region: Region) -> dict[int, list[tuple[Polygon, Contour]]]:
         """Return the closed contours of a region in voxel indices (y, x), by plane."""
@@ -173,8 +168,10 @@ class _Drawing:
 
 def _crossing(polygons: Sequence[Polygon], shape: tuple[int, int]) -> int:
     """Count pairs of polygons that share voxels while neither lies within the other, or that are the same."""
-    if len(polygons) < 2:
+    window = window_of(polygons, shape)
+    if len(polygons) < 2 or window is None:
         return 0
+    polygons = window.within(polygons)
     boxes = [(polygon.min(axis=0), polygon.max(axis=0)) for polygon in polygons]
     planes: dict[int, Plane] = {}
     count = 0
@@ -183,7 +180,7 @@ def _crossing(polygons: Sequence[Polygon], shape: tuple[int, int]) -> int:
             continue
         for index in (one, other):
             if index not in planes:
-                planes[index] = inside([polygons[index]], shape)
+                planes[index] = inside([polygons[index]], window.shape)
         common = planes[one] & planes[other]
         is_one, is_other = np.array_equal(common, planes[one]), np.array_equal(common, planes[other])
         count += bool(common.any() and is_one == is_other)

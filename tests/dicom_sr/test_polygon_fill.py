@@ -8,7 +8,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dicom_sr.polygon_fill import fill, inside
+from dicom_sr import polygon_fill
+from dicom_sr.polygon_fill import inside
 from tests.support.rtstruct_writer import cracks, runs
 
 SIDE = 9
@@ -18,6 +19,17 @@ corners = st.tuples(st.integers(0, SIDE - 1), st.integers(0, SIDE - 1))
 masks = st.integers(0, 2 ** (SIDE * SIDE) - 1).map(
     lambda bits: np.array([bits >> i & 1 for i in range(SIDE * SIDE)], bool).reshape(SIDE, SIDE)
 )
+
+
+def fill(polygons, shape, *, edge):
+    """The whole plane with what is filled."""
+    plane, block = np.zeros(shape, bool), polygon_fill.fill(polygons, shape, edge=edge)
+    if block is not None:
+        rows, columns = block.pixels.shape
+        plane[block.first_row : block.first_row + rows, block.first_column : block.first_column + columns] = (
+            block.pixels
+        )
+    return plane
 
 
 def _is_on(edge: tuple[Corner, Corner], y: int, x: int) -> bool:
@@ -102,6 +114,11 @@ def test_what_lies_within_another_marks_a_part_of_it(mask, other):
 def test_what_reaches_beyond_the_plane_is_cut():
     square = np.array([(-3.0, -3.0), (-3.0, 3.0), (3.0, 3.0), (3.0, -3.0)])
     assert fill([square], (SIDE, SIDE), edge=EDGE).sum() == 16
+
+
+def test_what_lies_outside_the_plane_is_left_out():
+    far = np.array([(-30.0, -30.0), (-30.0, -20.0), (-20.0, -20.0)])
+    assert polygon_fill.fill([far], (SIDE, SIDE), edge=EDGE) is None
 
 
 def test_nothing_gives_nothing():

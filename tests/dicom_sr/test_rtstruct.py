@@ -18,7 +18,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from dicom_sr import rtstruct_read
+from dicom_sr import rtstruct_read, seg_layers
 from dicom_sr.candidate import Candidate, OutputState
 from dicom_sr.errors import GeometryMismatch, UnreadableObject
 from dicom_sr.hold import HoldReason
@@ -292,6 +292,12 @@ def test_contours_of_an_older_result_are_held_as_stale() -> None:
 def test_a_case_or_stage_without_a_result_is_held() -> None:
     found = match_structure_set(structure_of(), [candidate()], named=("one", "other"))
     assert codes(found) == (HoldReason.NO_OPEN_OUTPUT,)
+
+
+def test_more_overlapping_regions_than_memory_allows_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seg_layers, "MAX_LAYER_BYTES", 1)
+    masks = {1: painted()[1], 2: painted()[1] | painted()[2]}
+    assert codes(outcome(structure_of(masks))) == (HoldReason.UNREADABLE,)
 
 
 def test_a_source_without_a_grid_is_a_geometry_mismatch() -> None:
