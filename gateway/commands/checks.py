@@ -19,6 +19,7 @@ from gateway.domain.errors import ConfigurationError, GatewayError
 from gateway.domain.pipeline import StageKind
 
 _MEGABYTE = 1 << 20
+_RENEW_BEFORE = timedelta(days=30)
 #: The newest event of the audit trail may lie this far ahead of the clock, for clocks that are adjusted.
 _CLOCK_TOLERANCE = timedelta(minutes=2)
 
@@ -62,6 +63,7 @@ def run_checks(
     folder = data or config.data.folder
     results += _data_folder(folder, config)
     results += _ports(config)
+    results += _tls(config)
     results += _models(config)
     results.append(_device(config))
     if peers:
@@ -141,6 +143,30 @@ def _ports(config: Config) -> Iterator[CheckResult]:
                 yield note(key, f"{config.node.bind}:{port}: {error.strerror} (fine if this gateway is running)")
             else:
                 yield good(key, f"{config.node.bind}:{port} is free")
+
+
+def _tls(config: Config) -> Iterator[CheckResult]:
+    """Look at our certificate as the node would use it, and at its date."""
+    certificate = config.node.tls.certificate_file
+    if certificate is None:
+        return
+    from gateway.dimse.certificate_dates import valid_until
+    from gateway.dimse.tls import server_tls
+
+    try:
+        server_tls(config.node)
+        until = valid_until(certificate)
+    except ConfigurationError as error:
+        yield failed("node.tls", error.detail, ExitCode.CONFIGURATION)
+        return
+    left = until - datetime.now(UTC)
+    detail = f"our certificate is valid until {until:%Y-%m-%d}"
+    if left < timedelta():
+        yield failed("node.tls", f"{detail}: it has expired, and peers will refuse it")
+    elif left < _RENEW_BEFORE:
+        yield note("node.tls", f"{detail}: {left.days} days are left to renew it")
+    else:
+        yield good("node.tls", detail)
 
 
 def _models(config: Config) -> Iterator[CheckResult]:

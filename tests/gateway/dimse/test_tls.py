@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import socket
 import ssl
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pynetdicom import AE
 
+from gateway.commands.checks import run_checks
 from gateway.config import Config, Destination, NodeConfig, TlsConfig
 from gateway.dimse.archive import archive_of
+from gateway.dimse.certificate_dates import valid_until
 from gateway.dimse.remotes import remote_node
 from gateway.dimse.scu import RemoteNode, RequestedAssociation, echo
 from gateway.dimse.tls import ServerTls
@@ -237,6 +243,38 @@ def test_files_that_cannot_be_used_are_told_at_the_start(
     with pytest.raises(ConfigurationError, match=words) as refused:
         ServerTls(TlsConfig.model_validate(settings))
     assert refused.value.code == "TLS_FILES"
+
+
+@pytest.mark.parametrize(
+    ("days", "outcome", "words"),
+    [(400, "ok", "is valid until"), (20, "note", "to renew it"), (-1, "FAIL", "expired")][
+        (400, "ok", "is valid until"), (20, "note", "left to renew"), (-1, "FAIL", "expired")
+    ],
+)
+def test_check_says_until_when_our_certificate_is_valid(
+    root: Authority, tmp_path: Path, days: int, outcome: str, words: str
+) -> None:
+    own = root.issue(f"valid{days}", days=days)
+    text = f"node:\n  tls: {{certificate_file: {own.certificate}, key_file: {own.key}, ca_file: {root.root}}}\n"
+    (tmp_path / "overread.yaml").write_text(text)
+    [found] = [row for row in run_checks(tmp_path / "overread.yaml", None, peers=False) if row.name == "node.tls"]
+    assert found.outcome == outcome
+    assert words in found.detail
+    expected = datetime.now(UTC) + timedelta(days=days)
+    assert abs(valid_until(own.certificate) - expected) < timedelta(minutes=5)
+
+
+@given(cut=st.integers(0, 900), changed=st.integers(0, 900), by=st.integers(1, 255))
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_damaged_certificate_is_a_named_error_or_still_a_date(
+    ours: Certificate, tmp_path: Path, cut: int, changed: int, by: int
+) -> None:
+    der = bytearray(ssl.PEM_cert_to_DER_cert(ours.certificate.read_text()))
+    der[changed % len(der)] ^= by
+    damaged = tmp_path / "damaged.pem"
+    damaged.write_text(ssl.DER_cert_to_PEM_cert(bytes(der[: len(der) - cut % 100])))
+    with contextlib.suppress(ConfigurationError):
+        assert valid_until(damaged).tzinfo is UTC
 
 
 # ------------------------------------------------------------------------------------------------ calling
