@@ -17,6 +17,7 @@ from PIL import Image
 
 from gateway.services import claim, holds, review
 from gateway.services.accept_edit import handle_edit, pending_edits
+from gateway.services.edit_upload import EditUploads
 from gateway.services.load_series import load_image
 from gateway.services.picture_cache import PictureCache
 from gateway.services.pictures import Pictures
@@ -48,6 +49,7 @@ class _Site:
             scratch=folder / "scratch",
             pictures=Pictures(env.database, env.blobs, partial(load_image, env), PictureCache(folder / "pictures")),
             receiver=Receiver(env.database, env.blobs, env.clock, 0, self._work_on),
+            edits=EditUploads(env=env, on_settled=self.lab.run),
             decide=partial(review.decide, env.database),
             resolve_hold=partial(holds.resolve, env),
             retry_delivery=lambda **_: None,
