@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from struct import Struct
 from typing import Final
 
@@ -50,6 +51,8 @@ _ITEM: Final = Struct(">BxH")
 #: Role selection, of an SOP class.
 _ROLE: Final = 0x54
 _FIXED_LENGTH: Final = 68
+#: Longest presentation context that is remembered with its reading, bytes.
+_REMEMBERED_LENGTH: Final = 512
 _APPLICATION_CONTEXT: Final = b"1.2.840.10008.3.1.1.1"
 
 
@@ -244,6 +247,16 @@ def associate_rj(*, result: int, source: int, reason: int) -> bytes:
 
 
 def _context(value: bytes) -> ProposedContext:
+    # A modality proposes the same contexts in every association of its life.
+    return _remembered_context(value) if len(value) <= _REMEMBERED_LENGTH else _read_context(value)
+
+
+@lru_cache(maxsize=1024)
+def _remembered_context(value: bytes) -> ProposedContext:
+    return _read_context(value)
+
+
+def _read_context(value: bytes) -> ProposedContext:
     if len(value) < 4 or value[0] % 2 == 0:
         raise MalformedPdu("a presentation context without an odd id")
     abstract, transfers = "", []
@@ -288,4 +301,6 @@ def _items(content: bytes) -> Iterator[tuple[int, bytes]]:
 
 def _printable(raw: bytes) -> str:
     text = raw.decode("ascii", "replace").strip(" \x00")
+    if text.isascii() and text.isprintable():
+        return text
     return "".join(character if character.isascii() and character.isprintable() else "?" for character in text)

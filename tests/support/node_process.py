@@ -94,7 +94,7 @@ def main() -> None:
     blobs.sweep_incoming(receiver.is_kept)
     journal.replay(receiver.replay)
     journal.start()
-    config = NodeConfig(port=arguments.port, ae_title=arguments.ae_title)
+    config = NodeConfig(port=arguments.port, ae_title=arguments.ae_title, maximum_associations=200)
     node = DicomNode(config, receiver, lambda _transfer: None)
     stopped = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
