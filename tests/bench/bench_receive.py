@@ -1,11 +1,12 @@
 """Receiving by C-STORE: our node beside Orthanc and dcmtk in the same run, with one client for all.
 
-Our node checks, syncs file and directory, hashes and commits a row before it answers; storescp does none of it, Orthanc
-syncs the file only. The client has every message encoded before the clock starts and sets TCP_NODELAY.
+Our node checks, hashes, syncs and commits a row before it answers; storescp does none of it, Orthanc syncs the file
+only. The client has every message encoded before the clock starts and sets TCP_NODELAY.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import statistics
 import subprocess
@@ -18,16 +19,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.dimse.contexts import STORAGE_CLASSES, VERIFICATION
 from gateway.services.part10 import file_layout
 from tests.bench.row import Row
 from tests.support.dcmtk_peer import running_storescp
-from tests.support.instances import MR, make_instance, uid
+from tests.support.held_rows import fill_with_rows
+from tests.support.instances import EXPLICIT, IMPLICIT, MR, make_instance, uid
 from tests.support.orthanc_peer import running_orthanc
 from tests.support.ports import free_port, wait_for_port
 from tests.support.raw_association import RawAssociation
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 REPETITIONS = 3
+#: Instances held in the row about a full store.
+HELD = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,17 +49,20 @@ class Load:
         Images of each association.
     associations : int
         At the same time.
+    times_orthanc : float
+        How many times as fast as Orthanc our node should be.
     """
 
     name: str
     side: int
     count: int
     associations: int = 1
+    times_orthanc: float = 3.0
 
 
 LOADS = (
     Load(name="0.5 MB images, 1 association", side=512, count=100),
-    Load(name="0.5 MB images, 4 associations", side=512, count=50, associations=4),
+    Load(name="0.5 MB images, 4 associations", side=512, count=50, associations=4, times_orthanc=2.5),
     Load(name="0.13 MB images, 1 association", side=256, count=150),
 )
 
@@ -73,18 +81,23 @@ def run() -> list[Row]:
                         speeds.setdefault(name, []).append(_speed(name, folder, messages))
                         shutil.rmtree(folder)
             rows += _rows(load, {name: statistics.median(values) for name, values in speeds.items()})
-    return [*rows, _idle_cpu()]
+    return [*rows, *_association_rates(), _idle_cpu(), *_with_many_held()]
 
 
 def _rows(load: Load, speeds: dict[str, float]) -> Iterator[Row]:
-    note = "checked, hashed, file and directory synced, row committed before each response"
+    note = "checked, hashed, synced in the journal, row committed before each response"
     yield Row(what=f"C-STORE, {load.name}", value=speeds["node"], unit="MB/s", repetitions=REPETITIONS, note=note)
-    for peer, what in (("Orthanc", "syncs the file only"), ("storescp", "syncs and hashes nothing")):
+    for peer, what, bar in (
+        ("Orthanc", "syncs the file only", load.times_orthanc),
+        ("storescp", "syncs and hashes nothing", 0.4 if load is LOADS[0] else None),
+    ):
         if peer in speeds:
             yield Row(
                 what=f"  against {peer}",
                 value=speeds["node"] / speeds[peer],
                 unit="x",
+                bar=bar,
+                at_least=True,
                 repetitions=REPETITIONS,
                 note=f"{peer} {speeds[peer]:.0f} MB/s; {what}",
             )
@@ -160,18 +173,83 @@ def _images(load: Load, series: str) -> list[tuple[str, bytes]]:
     return images
 
 
+def _association_rates() -> list[Row]:
+    """Return associations per second with 121 contexts, and against storescp in the same run."""
+    classes = sorted(STORAGE_CLASSES)[:120]
+    proposals = ((VERIFICATION, (EXPLICIT,)), *((sop_class, (EXPLICIT, IMPLICIT)) for sop_class in classes))
+    rates: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory(dir=REPOSITORY) as scratch:
+        for repetition in range(REPETITIONS):
+            for name in ("node", "storescp"):
+                if name == "node" or shutil.which(name):
+                    with _receiver(name, Path(scratch) / f"{name} {repetition}") as (port, ae_title):
+                        rates.setdefault(name, []).append(_association_rate(port, ae_title, proposals))
+    ours = statistics.median(rates["node"])
+    rows = [Row(what="associations with 121 contexts", value=ours, unit="/s", repetitions=REPETITIONS)]
+    if "storescp" in rates:
+        ratio = ours / statistics.median(rates["storescp"])
+        rows.append(
+            Row(
+                what="  against storescp --fork", value=ratio, unit="x", bar=2.0, at_least=True, repetitions=REPETITIONS
+            )
+        )
+    return rows
+
+
+def _association_rate(port: int, ae_title: str, proposals: Sequence[tuple[str, tuple[str, ...]]]) -> float:
+    count, began = 0, time.perf_counter()
+    while time.perf_counter() - began < 1.5:
+        with RawAssociation(port, called_aet=ae_title, proposals=proposals, seconds=30) as association:
+            association.echo(1)
+            association.release()
+        count += 1
+    return count / (time.perf_counter() - began)
+
+
+def _with_many_held() -> list[Row]:
+    """Return the speed with a million instances held, against an empty store in the same run."""
+    load = LOADS[2]
+    speeds: dict[bool, list[float]] = {False: [], True: []}
+    with tempfile.TemporaryDirectory(dir=REPOSITORY) as scratch:
+        full = Path(scratch) / "full"
+        full.mkdir()
+        fill_with_rows(full, HELD)
+        for repetition in range(REPETITIONS):
+            for is_full in (False, True):
+                folder = Path(scratch) / f"held {is_full} {repetition}"
+                folder.mkdir()
+                if is_full:
+                    shutil.copy(full / "overread.sqlite", folder)
+                # What the copy leaves to write must not be written while the clock runs.
+                os.sync()
+                speeds[is_full].append(_speed("node", folder, [_images(load, f"held {repetition}")]))
+                shutil.rmtree(folder)
+    ratio = statistics.median(speeds[True]) / statistics.median(speeds[False])
+    return [
+        Row(
+            what=f"speed with {HELD:,} instances held, against an empty store",
+            value=ratio,
+            unit="x",
+            bar=0.9,
+            at_least=True,
+            repetitions=REPETITIONS,
+            note=load.name,
+        )
+    ]
+
+
 def _idle_cpu() -> Row:
     """Return the share of a core that 100 open, silent associations cost."""
     seconds = 5.0
     with tempfile.TemporaryDirectory(dir=REPOSITORY) as folder, _node(Path(folder)) as (port, process):
-        held = [RawAssociation(port, seconds=60).__enter__() for _ in range(50)]
+        held = [RawAssociation(port, seconds=60).__enter__() for _ in range(100)]
         before = _cpu_seconds(process.pid)
         time.sleep(seconds)
         used = _cpu_seconds(process.pid) - before
         for association in held:
             association.__exit__(None, None, None)
     share = 100 * used / seconds
-    return Row(what="CPU of 50 silent associations", value=share, unit="% of a core", bar=1.0, note="over 5 s")
+    return Row(what="CPU of 100 silent associations", value=share, unit="% of a core", bar=1.0, note="over 5 s")
 
 
 def _cpu_seconds(pid: int) -> float:
