@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import torch
 
+from dicom_sr.volume import Grid, Volume
 from models.fingerprint import DatasetFingerprint
 from models.phantom import hippocampus_phantom
 from models.preprocess import PreprocessPlan
@@ -46,17 +48,31 @@ TINY_NEIGHBOURS = replace(TINY, name="tiny 2.5-D", dimensions=2, neighbours=1)
 TINY_PRESETS = (TINY, TINY_FAITHFUL, TINY_NEIGHBOURS)
 
 
+@cache
 def phantom_case(seed: int) -> LabelledVolume:
     volume, labels = hippocampus_phantom(seed)
     return LabelledVolume(name=f"phantom_{seed}", volume=volume, expert=labels.astype(np.uint16))
 
 
+@cache
 def phantom_fingerprint() -> DatasetFingerprint:
     return qc_fingerprint([phantom_case(0), phantom_case(1)])
 
 
 def tiny_plan(preset: Preset) -> UnitPlan:
     return replace(plan_units(phantom_fingerprint(), preset, label=HIPPOCAMPUS_PLAN.whole), preprocess=PreprocessPlan())
+
+
+def small_volume() -> Volume:
+    """A corner of a phantom: enough for geometry, quick to paint."""
+    volume = phantom_case(0).volume
+    grid = Grid(shape=(13, 18, 15), affine=volume.grid.affine)
+    return replace(volume, grid=grid, voxels=volume.voxels[10:23, 15:33, 8:23].copy())
+
+
+def small_plan(preset: Preset) -> UnitPlan:
+    """The same plan with training crops a CPU goes through in no time."""
+    return replace(tiny_plan(preset), size=(16, 24, 16))
 
 
 def tiny_network(preset: Preset = TINY, *, seed: int = 0, awake: bool = True) -> Nnqc:

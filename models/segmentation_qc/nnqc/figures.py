@@ -55,7 +55,6 @@ def comparison(lines: Sequence[Line], known: Sequence[Line], paintings: Sequence
     return {
         "all": {name: agreement(lines, row, everything) for name, row in rows.items()},
         "real failures": {name: agreement(lines, row, ~synthetic) for name, row in rows.items()},
-        "synthetic": {name: agreement(lines, row, synthetic) for name, row in rows.items()},
         "gain of the scorer by nnQC": gain(lines, without, with_it),
     }
 

@@ -55,7 +55,6 @@ _ACCOUNT = {
     "claim": "Research reference model. No clinical claim is made.",
 }
 _CLASSES = 3
-_BEST_FILE = "best.safetensors"
 _VALIDATION_SHARE = 0.08
 
 
@@ -68,7 +67,8 @@ class NnqcTrainingSettings:
     preset : Preset
         Design.
     autoencoder_steps, diffusion_steps : int
-        Steps of both stages. With more than before, training goes on from the checkpoints in the working folder.
+        Steps of both stages. With more than before, training goes on from the checkpoints in the working folder; the
+        second stage only where the first made no further step.
     minutes : float or None
         Wall-clock limit of both stages together; a fifth goes to the autoencoder.
     seed : int
@@ -80,8 +80,8 @@ class NnqcTrainingSettings:
     """
 
     preset: Preset = IMPROVED
-    autoencoder_steps: int = 450
-    diffusion_steps: int = 1400
+    autoencoder_steps: int = 600
+    diffusion_steps: int = 1200
     minutes: float | None = None
     seed: int = 3000
     threads: int = 2
@@ -163,7 +163,9 @@ def train_network(data: Path, *, work: Path, failures: Path, settings: NnqcTrain
         ),
         path=work / "autoencoder.safetensors",
     )
-    keeper = _Keeper(network, plan, left_out, known_bad=snapshots["undertrained"][2], path=work / _BEST_FILE)
+    # A denoiser is of one latent space: with a longer trained autoencoder it starts anew.
+    best, checkpoint = (work / f"{name}-after-{first}.safetensors" for name in ("best", "diffusion"))
+    keeper = _Keeper(network, plan, left_out, known_bad=snapshots["undertrained"][2], path=best)
     second = train_diffusion(
         network,
         known,
@@ -177,11 +179,11 @@ def train_network(data: Path, *, work: Path, failures: Path, settings: NnqcTrain
             ),
             seed=settings.seed + 1,
         ),
-        path=work / "diffusion.safetensors",
+        path=checkpoint,
         on_save=keeper,
     )
     keeper(second, network.denoiser)
-    network.load_state_dict(load_file(work / _BEST_FILE))
+    network.load_state_dict(load_file(best))
     return Trained(
         network=network.eval(),
         plan=plan,

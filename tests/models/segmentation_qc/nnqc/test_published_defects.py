@@ -20,13 +20,14 @@ from models.segmentation_qc.nnqc.train_autoencoder import AutoencoderSettings, t
 from models.segmentation_qc.nnqc.train_diffusion import DiffusionSettings, diffusion_loss
 from models.segmentation_qc.nnqc.units import cut_units
 from models.segmentation_qc.structures import HIPPOCAMPUS_PLAN
-from models.segmentation_qc.table import masks_of
 from models.segmentation_qc.train import TASK
 from tests.support.nnqc_example import (
     TINY,
     TINY_FAITHFUL,
     TINY_PRESETS,
     phantom_case,
+    small_plan,
+    small_volume,
     tiny_network,
     tiny_plan,
 )
@@ -89,7 +90,7 @@ def test_1_every_expert_is_reached_by_the_gradient(preset: Preset) -> None:
 def test_2_the_loss_on_the_decoded_mask_has_a_gradient() -> None:
     """A perceptual loss on a thresholded mask had none; ours is on probabilities and needs no downloaded weights."""
     settings = DiffusionSettings(loop=LoopSettings(steps=1), mask_weight=1.0, occupancy_weight=0.0)
-    plan, network = tiny_plan(TINY), tiny_network()
+    plan, network = small_plan(TINY), tiny_network()
     known = known_cases([phantom_case(0)], TASK, plan, undertrained={}, failures=0, seed=0)
     examples = draw_examples(known, TINY, plan, count=1, seed=3)
     alphas = scheduler_of(TINY.prediction).alphas_cumprod
@@ -104,26 +105,26 @@ def test_2_the_loss_on_the_decoded_mask_has_a_gradient() -> None:
 @EACH
 def test_3_slices_come_from_the_image_whatever_the_candidate_covers(preset: Preset) -> None:
     """Cropped to the candidate's own extent, missing end slices were never shown and every position shifted."""
-    case, plan = phantom_case(0), tiny_plan(preset)
+    volume, plan = small_volume(), tiny_plan(preset)
     painter = DiffusionPainter(tiny_network(preset), plan, HIPPOCAMPUS_PLAN, device="cpu")
-    look = painter.look(case.volume)
-    masks = masks_of(case.expert.astype(np.uint8), HIPPOCAMPUS_PLAN)
+    look = painter.look(volume)
+    masks = {label: np.ones(volume.grid.shape, bool) for label in HIPPOCAMPUS_PLAN.labels}
     short = {label: mask.copy() for label, mask in masks.items()}
     for mask in short.values():
         mask[: mask.shape[0] // 2] = False
     units = cut_units(look.prepared.voxels.copy(), preset, plan)
-    assert float(units.positions.min()) < 0.1
+    assert float(units.positions.min()) < 0.2
     assert float(units.positions.max()) > 0.9
     for candidate in (masks, short):
         painted = painter.paint(look, candidate).probabilities[WHOLE]
-        assert painted.shape == case.volume.grid.shape
+        assert painted.shape == volume.grid.shape
         # An untrained network paints something everywhere: nothing was cut away.
         assert all(painted[z].max() > 0 for z in range(painted.shape[0]))
 
 
 def test_4_the_scale_of_the_latent_belongs_to_the_weights() -> None:
     """Measured anew on each candidate, it moved with the candidate."""
-    plan = tiny_plan(TINY)
+    plan = small_plan(TINY)
     network = tiny_network()
     known = known_cases([phantom_case(0)], TASK, plan, undertrained={}, failures=0, seed=0)
     settings = AutoencoderSettings(loop=LoopSettings(steps=0), batch=1)
@@ -132,8 +133,8 @@ def test_4_the_scale_of_the_latent_belongs_to_the_weights() -> None:
     assert scale != 1.0
     assert "autoencoder.scale" in network.state_dict()
     painter = DiffusionPainter(network, plan, HIPPOCAMPUS_PLAN, device="cpu")
-    look = painter.look(phantom_case(1).volume)
-    painter.paint(look, {WHOLE: np.zeros(phantom_case(1).volume.grid.shape, bool)})
+    look = painter.look(small_volume())
+    painter.paint(look, {WHOLE: np.zeros(small_volume().grid.shape, bool)})
     assert float(network.autoencoder.scale) == scale
 
 
@@ -171,10 +172,10 @@ def test_6_the_image_reaches_the_denoiser_place_by_place() -> None:
 
 def test_7_the_expert_sees_intensities_in_units_of_the_training_images() -> None:
     """The published expert got 0..255 without the mean and spread it was trained with."""
-    case, plan = phantom_case(0), tiny_plan(TINY)
+    volume, plan = small_volume(), tiny_plan(TINY)
     painter = DiffusionPainter(tiny_network(), plan, HIPPOCAMPUS_PLAN, device="cpu")
-    plain = painter.look(case.volume)
-    scaled = painter.look(replace(case.volume, voxels=(case.volume.voxels * 37 + 500).astype(np.float32)))
+    plain = painter.look(volume)
+    scaled = painter.look(replace(volume, voxels=(volume.voxels * 37 + 500).astype(np.float32)))
     assert abs(float(plain.prepared.voxels.mean())) < 0.01
     assert abs(float(plain.prepared.voxels.std()) - 1) < 0.01
     assert np.array_equal(plain.blank.masks[WHOLE], scaled.blank.masks[WHOLE])
@@ -208,7 +209,7 @@ def test_9_the_checkpoint_kept_is_the_one_that_paints_best(tmp_path, monkeypatch
 
 def test_9_a_loaded_network_serves_many_calls() -> None:
     painter = DiffusionPainter(tiny_network(), tiny_plan(TINY), HIPPOCAMPUS_PLAN, device="cpu")
-    first, second = (painter.look(phantom_case(0).volume).classes for _ in range(2))
+    first, second = (painter.look(small_volume()).classes for _ in range(2))
     assert np.array_equal(first, second)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,15 @@ from models.segmentation_qc.nnqc.train_autoencoder import AutoencoderSettings, t
 from models.segmentation_qc.nnqc.train_diffusion import DiffusionSettings, train_diffusion
 from models.segmentation_qc.nnqc.units import cut_units
 from models.segmentation_qc.train import TASK
-from tests.support.nnqc_example import TINY, TINY_FAITHFUL, TINY_PRESETS, phantom_case, tiny_network, tiny_plan
+from tests.support.nnqc_example import (
+    TINY,
+    TINY_FAITHFUL,
+    TINY_PRESETS,
+    phantom_case,
+    small_plan,
+    tiny_network,
+    tiny_plan,
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -29,10 +38,7 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def small_plan(preset: Preset):
-    return replace(tiny_plan(preset), size=(16, 24, 16))
-
-
+@cache
 def known(preset: Preset) -> list[Known]:
     return known_cases([phantom_case(0)], TASK, tiny_plan(preset), undertrained={}, failures=0, seed=0)
 
@@ -41,16 +47,16 @@ def known(preset: Preset) -> list[Known]:
 def test_both_stages_train_a_few_steps(preset: Preset, tmp_path: Path) -> None:
     network, plan = tiny_network(preset, awake=False), small_plan(preset)
     before = {key: value.clone() for key, value in network.state_dict().items()}
-    first = AutoencoderSettings(loop=LoopSettings(steps=3), batch=1)
+    first = AutoencoderSettings(loop=LoopSettings(steps=2), batch=1)
     assert (
         train_autoencoder(
             network.autoencoder, known(preset), preset, plan, settings=first, path=tmp_path / "a.safetensors"
         )
-        == 3
+        == 2
     )
     kept = {key: value.clone() for key, value in network.autoencoder.state_dict().items()}
-    second = DiffusionSettings(loop=LoopSettings(steps=3), batch=1)
-    assert train_diffusion(network, known(preset), plan, settings=second, path=tmp_path / "d.safetensors") == 3
+    second = DiffusionSettings(loop=LoopSettings(steps=2), batch=1)
+    assert train_diffusion(network, known(preset), plan, settings=second, path=tmp_path / "d.safetensors") == 2
     assert all(torch.isfinite(value).all() for value in network.state_dict().values())
     changed = {key for key, value in network.state_dict().items() if not torch.equal(value, before[key])}
     assert any(key.startswith("denoiser.network") for key in changed)
