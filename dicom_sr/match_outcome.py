@@ -47,7 +47,7 @@ class IgnoreReason(StrEnum):
     OWN_ECHO = "OWN_ECHO"
     #: The masks of an edit that was accepted already, under another UID.
     DUPLICATE = "DUPLICATE"
-    #: Neither its study nor an image nor an object it cites is ours.
+    #: Contours of which neither the study nor an image they cite is ours.
     NOT_OURS = "NOT_OURS"
 
 

@@ -104,8 +104,6 @@ def _match_seg(env: Environment, edit: EditObject, forced: tuple[str, str] | Non
     header, read = _open_seg(env, edit)
     citation = _citation_of(edit, header, forced)
     candidates = _candidates(env, citation)
-    if not candidates and not _is_ours(env, citation):
-        return Matched(outcome=Ignore(reason=IgnoreReason.NOT_OURS))
     hinted = _hinted(edit, candidates) if forced is None else candidates
     outcome = match(header, read, hinted, forced=forced)
     key = ""
@@ -119,6 +117,7 @@ def _match_structure_set(env: Environment, edit: EditObject, forced: tuple[str, 
     citation = _citation_of(edit, structure, forced)
     candidates = _candidates(env, citation)
     if not candidates and not _is_ours(env, citation):
+        # Contours need a person to name their stage anyway, and planning systems send them for every patient.
         return Matched(outcome=Ignore(reason=IgnoreReason.NOT_OURS))
     named = forced or edit.named
     outcome = match_structure_set(structure, candidates, named=named, released=forced is not None)

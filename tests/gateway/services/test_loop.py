@@ -218,15 +218,14 @@ class TestEdit:
         assert lab.holds()[0].state == "DISCARDED"
         assert lab.env.blobs.path(lab.holds()[0].sha256).is_file()
 
-    def test_a_seg_that_cites_nothing_of_ours_is_kept_and_left_alone(
+    def test_a_seg_that_cites_nothing_of_ours_is_held_as_it_may_be_an_edit_that_outran_its_images(
         self, lab: Lab, images: list[Path], tmp_path: Path
     ) -> None:
         case = lab.process(images)
         edit = lab.edited(lab.newest_seg(case, "core"), images)
         other = Lab.create(tmp_path / "other")
-        assert other.edit(edit) is EditOutcome.IGNORED
-        assert len(other.audit("SEG_IGNORED_NOT_OURS")) == 1
-        assert list(other.holds()) == []
+        assert other.edit(edit) is EditOutcome.HELD
+        assert other.holds()[0].reasons[0]["code"] == "UNKNOWN_STUDY"
 
     def test_a_seg_that_cites_images_of_ours_without_a_result_is_held(
         self, lab: Lab, images: list[Path], tmp_path: Path
