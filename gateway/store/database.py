@@ -72,8 +72,8 @@ class Database:
         connection = sqlite3.connect(
             str(self.engine.url.database), timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
-        # The checkpoints of the log are left to `sync`; 32 MB hold the inner pages of the indexes of a large store.
-        for pragma in ("synchronous=NORMAL", "wal_autocheckpoint=0", "foreign_keys=ON", "cache_size=-32768"):
+        # The checkpoints of the log are left to `sync`; 8 MB hold the inner pages of the indexes of a large store.
+        for pragma in ("synchronous=NORMAL", "wal_autocheckpoint=0", "foreign_keys=ON", "cache_size=-8192"):
             connection.execute(f"PRAGMA {pragma}")
         return connection
 
