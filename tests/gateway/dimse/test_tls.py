@@ -310,6 +310,22 @@ def test_storescp_gets_our_objects_by_tls_with_both_sides_proven(
 
 
 @pytest.mark.peer
+def test_a_move_goes_to_its_destination_by_tls(
+    folder: ReceivingFolder, root: Authority, ours: Certificate, theirs: Certificate, tmp_path: Path
+) -> None:
+    folder.upload(make_instance(1))
+    with running_storescp(tmp_path / "moved", [str(option) for option in _as(root, theirs)]) as scp:
+        peers = [{"ae_title": "SCP", "host": "127.0.0.1", "port": scp.port, "tls": True}, {"ae_title": "ME"}]
+        config = Config.model_validate({"node": {"tls": _tls(root, ours, also_plain=True), "peers": peers}})
+        archive = archive_of(config, folder.database, folder.blobs, folder.clock)
+        with folder.node(archive=archive, tls=config.node.tls, peers=peers) as (_, port):
+            keys = ["-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={uid('study')}"]
+            moved = run_scu("movescu", "-S", "-aet", "ME", "-aec", "OVERREAD", "-aem", "SCP", *keys, "127.0.0.1", port)
+            assert moved.returncode == 0, moved.stderr
+    assert len(list((tmp_path / "moved").iterdir())) == 1
+
+
+@pytest.mark.peer
 def test_a_node_we_call_that_cannot_be_trusted_is_refused_in_a_sentence(
     root: Authority, ours: Certificate, strangers: Certificate, tmp_path: Path
 ) -> None:
