@@ -12,6 +12,7 @@ from itertools import islice
 from sqlalchemy import ColumnElement, exists, func, or_
 from sqlalchemy.orm import Mapped
 from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from gateway.domain.pipeline import OutputKind
 from gateway.services.blob_references import is_offered
@@ -110,6 +111,12 @@ STUDY_KEYS: Mapping[str, str] = {
 #: Matched through the series of a study.
 MODALITIES_IN_STUDY = "ModalitiesInStudy"
 SERIES_KEYS = frozenset({"SeriesInstanceUID", "Modality", "SeriesNumber", "SeriesDescription", "BodyPartExamined"})
+#: Columns of received series that are asked for before any series is read.
+_RECEIVED_SERIES_KEYS = {
+    "SeriesDescription": Series.series_description,
+    "SeriesNumber": Series.series_number,
+    "BodyPartExamined": Series.body_part_examined,
+}
 INSTANCE_KEYS = frozenset({"SOPInstanceUID", "SOPClassUID", "InstanceNumber"})
 _RANGES = frozenset({"StudyDate", "StudyTime", "PatientBirthDate"})
 _NAMES = frozenset({"PatientName", "ReferringPhysicianName"})
@@ -145,13 +152,52 @@ def instances_of(
 
 
 def _study_rows(session: Session, keys: Mapping[str, str], limit: int, offset: int) -> Sequence[Study]:
-    query = select(Study)
+    return session.exec(_newest(_study_conditions(keys)).limit(limit).offset(offset)).all()
+
+
+def _newest(conditions: Iterable[ColumnElement[bool]]) -> SelectOfScalar[Study]:
+    query = select(Study).where(*conditions)
+    return query.order_by(col(Study.last_received_at).desc(), col(Study.study_instance_uid))
+
+
+def _study_conditions(keys: Mapping[str, str]) -> Iterator[ColumnElement[bool]]:
     for keyword, text in keys.items():
         condition = _modality_condition(text) if keyword == MODALITIES_IN_STUDY else _condition(keyword, text)
         if condition is not None:
-            query = query.where(condition)
-    newest = query.order_by(col(Study.last_received_at).desc(), col(Study.study_instance_uid)).limit(limit)
-    return session.exec(newest.offset(offset)).all()
+            yield condition
+
+
+def _contents_conditions(query: HoldingQuery) -> Iterator[ColumnElement[bool]]:
+    """Yield what must be so of a study for any of its series or instances to fit: asked of the database at once."""
+    uid = col(Study.study_instance_uid)
+    modality = _modality_condition(query.series.get("Modality", ""))
+    if modality is not None:
+        yield modality
+    for keyword, column in _RECEIVED_SERIES_KEYS.items():
+        text = query.series.get(keyword, "")
+        if text not in ("", "*"):
+            # Only as received: of the gateway's own series the index knows no description.
+            like = or_(*(_like(col(column), part) for part in _uids(text)))
+            yield exists().where(col(Series.study_instance_uid) == uid, like)
+    classes = _uids(query.instance.get("SOPClassUID", ""))
+    if classes and not any("*" in one or "?" in one for one in classes):
+        yield or_(
+            exists().where(col(Instance.study_instance_uid) == uid, col(Instance.sop_class_uid).in_(classes)),
+            exists().where(col(Output.study_instance_uid) == uid, col(Output.sop_class_uid).in_(classes)),
+        )
+    named = (
+        (query.series.get("SeriesInstanceUID", ""), col(Series.series_instance_uid), Series.study_instance_uid),
+        (query.series.get("SeriesInstanceUID", ""), col(Output.series_instance_uid), Output.study_instance_uid),
+        (query.instance.get("SOPInstanceUID", ""), col(Instance.sop_instance_uid), Instance.study_instance_uid),
+        (query.instance.get("SOPInstanceUID", ""), col(Output.sop_instance_uid), Output.study_instance_uid),
+    )
+    for received, made in (named[:2], named[2:]):
+        wanted = _uids(received[0])
+        if wanted and not any("*" in one or "?" in one for one in wanted):
+            yield or_(
+                uid.in_(select(received[2]).where(received[1].in_(wanted))),
+                uid.in_(select(made[2]).where(made[1].in_(wanted))),
+            )
 
 
 def _condition(keyword: str, text: str) -> ColumnElement[bool] | None:
@@ -165,11 +211,16 @@ def _condition(keyword: str, text: str) -> ColumnElement[bool] | None:
         # A bound of few digits names the whole day or minute: 10 digits-or-colon text sorts behind its prefix.
         return (column >= first) & (column <= (last + "~" if last else "~"))
     if "*" in text or "?" in text:
-        pattern = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-        return column.like(pattern.replace("*", "%").replace("?", "_"), escape="\\")
+        return _like(column, text)
     if keyword in _NAMES:
         return func.lower(column) == text.lower()
     return column == text
+
+
+def _like(column: Mapped[str], text: str) -> ColumnElement[bool]:
+    """Return the condition for a text with wildcards; the database may not tell capital letters from small ones."""
+    pattern = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return column.like(pattern.replace("*", "%").replace("?", "_"), escape="\\")
 
 
 def _modality_condition(text: str) -> ColumnElement[bool] | None:
@@ -227,13 +278,17 @@ def _with_contents(session: Session, rows: Sequence[Study]) -> tuple[HeldStudy, 
 
 
 def _series(session: Session, query: HoldingQuery) -> Iterator[HeldSeries]:
-    offset = 0
-    while rows := _study_rows(session, query.study, _STEP, offset):
-        offset += len(rows)
+    conditions = [*_study_conditions(query.study), *_contents_conditions(query)]
+    behind: list[ColumnElement[bool]] = []
+    while rows := session.exec(_newest([*conditions, *behind]).limit(_STEP)).all():
         for study in _with_contents(session, rows):
             yield from _series_of(session, study, query)
         if len(rows) < _STEP:
             break
+        last, uid = col(Study.last_received_at), col(Study.study_instance_uid)
+        at, name = rows[-1].last_received_at, rows[-1].study_instance_uid
+        # From where the last step ended: to skip what was read would cost more with every step.
+        behind = [last <= at, or_(last < at, uid > name)]
 
 
 def _series_of(session: Session, study: HeldStudy, query: HoldingQuery) -> Iterator[HeldSeries]:

@@ -125,6 +125,8 @@ class Case(SQLModel, table=True):
         Index("ix_case_assignee_changed", "qc_assignee", "changed_at", "id"),
         Index("ix_case_pipeline_changed", "pipeline", "changed_at", "id"),
         Index("ix_case_site_changed", "site", "changed_at", "id"),
+        # Counted for every scrape of the metrics.
+        Index("ix_case_pipeline_verdict", "pipeline", "verdict"),
     )
 
     id: str = Field(primary_key=True, max_length=17)

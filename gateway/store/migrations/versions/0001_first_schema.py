@@ -254,6 +254,7 @@ def upgrade() -> None:
         batch_op.create_index("ix_case_assignee_changed", ["qc_assignee", "changed_at", "id"], unique=False)
         batch_op.create_index("ix_case_changed", ["changed_at", "id"], unique=False)
         batch_op.create_index("ix_case_pipeline_changed", ["pipeline", "changed_at", "id"], unique=False)
+        batch_op.create_index("ix_case_pipeline_verdict", ["pipeline", "verdict"], unique=False)
         batch_op.create_index("ix_case_qc_status_changed", ["qc_status", "changed_at", "id"], unique=False)
         batch_op.create_index("ix_case_site_changed", ["site", "changed_at", "id"], unique=False)
         batch_op.create_index("ix_case_state_changed", ["state", "changed_at", "id"], unique=False)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from dicom_sr.uids import derive_uid
+from gateway.services import holdings
 from tests.support.web_gateway import Bench
 
 _STUDY = derive_uid("study", 1)
@@ -88,6 +89,28 @@ def test_instances_are_found_at_every_level(busy: Bench) -> None:
     assert len(_search(busy, f"instances?SOPInstanceUID={derive_uid('image', 1, 0)}")) == 1
     (first, _) = _search(busy, f"studies/{_STUDY}/series/{series}/instances")
     assert (_value(first, "00200013"), _value(first, "00280010"), _value(first, "00280011")) == (1, 8, 6)
+
+
+def test_series_and_instances_of_any_study_are_found_by_what_only_they_have(busy: Bench) -> None:
+    series, image = derive_uid("series", 1), derive_uid("image", 1, 0)
+    assert [_value(found, _SERIES) for found in _search(busy, f"series?SeriesInstanceUID={series}")] == [series]
+    assert len(_search(busy, f"series?SeriesInstanceUID={series},{derive_uid('series', '30')}")) == 2
+    assert len(_search(busy, f"instances?SOPInstanceUID={image},1.2.3")) == 1
+    (made,) = _search(busy, f"studies/{_STUDY}/instances?limit=1&SOPClassUID=1.2.840.10008.5.1.4.1.1.7")
+    (again,) = _search(busy, f"instances?SOPInstanceUID={_value(made, _INSTANCE)}")
+    assert _value(again, _SERIES) == _value(made, _SERIES)
+    assert len(_search(busy, "series?SeriesDescription=T1*")) == 13
+    assert _search(busy, "series?SeriesDescription=t1*") == []
+    assert len(_search(busy, "series?BodyPartExamined=BRAIN&SeriesNumber=3")) == 13
+    assert _search(busy, "series?SeriesNumber=9") == []
+    assert len(_search(busy, "instances?SOPClassUID=1.2.840.10008.5.1.4.1.1.4")) == 26
+
+
+def test_a_search_over_many_steps_finds_each_series_once(busy: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = [_value(found, _SERIES) for found in _search(busy, "series?Modality=MR,SEG")]
+    monkeypatch.setattr(holdings, "_STEP", 3)
+    assert [_value(found, _SERIES) for found in _search(busy, "series?Modality=MR,SEG")] == whole
+    assert len(set(whole)) == len(whole) > 20
 
 
 def test_further_attributes_are_read_when_asked_for(busy: Bench) -> None:
