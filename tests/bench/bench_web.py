@@ -37,6 +37,9 @@ _PATHS = {
     "QIDO studies, start of a name": "/dicom-web/studies?limit=101&PatientName=NAME0001*",
     "QIDO studies, one modality": "/dicom-web/studies?limit=101&ModalitiesInStudy=MR",
     "QIDO studies, days": "/dicom-web/studies?limit=101&StudyDate=20261101-20261110",
+    "QIDO series of any study, by UID": f"/dicom-web/series?SeriesInstanceUID={derive_uid('series', 99_000)}",
+    "QIDO instances of one study": f"/dicom-web/studies/{derive_uid('study', 5_000)}/instances",
+    "metrics": "/metrics",
 }
 
 
@@ -56,12 +59,15 @@ def run() -> list[Row]:
 
 
 def _row(session: requests.Session, url: str, what: str) -> Row:
-    taken = []
-    for _ in range(REQUESTS + 2):
+    taken, processor = [], 0.0
+    for number in range(REQUESTS + 2):
+        if number == 2:
+            processor = time.process_time()
         started = time.perf_counter()
         answer = session.get(url, timeout=60)
         taken.append((time.perf_counter() - started) * 1000)
         answer.raise_for_status()
+    processor = (time.process_time() - processor) * 1000 / REQUESTS
     taken = sorted(taken[2:])
     return Row(
         what=f"{what}, p95",
@@ -69,7 +75,9 @@ def _row(session: requests.Session, url: str, what: str) -> Row:
         unit="ms",
         bar=GOAL_MS,
         repetitions=REQUESTS,
-        note=f"median {taken[REQUESTS // 2]:.0f} ms, {STUDIES:,} studies, {len(answer.content) // 1000} kB",
+        # On a busy machine the processor's time says more than the clock's.
+        note=f"median {taken[REQUESTS // 2]:.0f} ms, processor {processor:.0f} ms with the client's share, "
+        f"{STUDIES:,} studies, {len(answer.content) // 1000} kB",
     )
 
 
