@@ -13,6 +13,7 @@ class Family(StrEnum):
 
     SEGMENTATION = "segmentation"
     SEGMENTATION_QC = "segmentation-qc"
+    NNQC = "nnqc"
     IMAGE_QC = "image-qc"
 
 
@@ -52,6 +53,10 @@ def _evaluator(family: Family) -> Callable[[Path, Path | None], Mapping[str, Any
             from models.segmentation_qc.evaluate import evaluate as evaluate_segmentation_qc
 
             return evaluate_segmentation_qc
+        case Family.NNQC:
+            from models.segmentation_qc.nnqc.evaluate import evaluate_nnqc
+
+            return evaluate_nnqc
         case Family.IMAGE_QC:
             from models.image_qc.evaluate import evaluate as evaluate_image_qc
 

@@ -357,11 +357,12 @@ def test_models_are_listed_and_verified(overread: Callable[..., tuple[int, str, 
 
 
 @pytest.mark.parametrize(
-    ("family", "module", "weights"),
+    ("family", "trainer", "weights"),
     [
-        ("segmentation", "models.segmentation.train", ["hippocampus", "hippocampus-subfields"]),
-        ("segmentation-qc", "models.segmentation_qc.train", ["hippocampus-qc"]),
-        ("image-qc", "models.image_qc.train", ["image-qc"]),
+        ("segmentation", "models.segmentation.train.train", ["hippocampus", "hippocampus-subfields"]),
+        ("segmentation-qc", "models.segmentation_qc.train.train", ["hippocampus-qc"]),
+        ("nnqc", "models.segmentation_qc.nnqc.evaluate.train_and_calibrate", ["hippocampus-nnqc"]),
+        ("image-qc", "models.image_qc.train.train", ["image-qc"]),
     ],
 )
 def test_train_finds_the_data_set_and_names_the_weights(
@@ -369,7 +370,7 @@ def test_train_finds_the_data_set_and_names_the_weights(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     family: str,
-    module: str,
+    trainer: str,
     weights: list[str],
 ) -> None:
     (tmp_path / "hippocampus_msd").mkdir()
@@ -379,7 +380,7 @@ def test_train_finds_the_data_set_and_names_the_weights(
         given.append((data, out))
         return out
 
-    monkeypatch.setattr(f"{module}.train", train)
+    monkeypatch.setattr(trainer, train)
     code, out, _ = overread("train", family, tmp_path, "--out", tmp_path / "w", "--json")
     expected = [tmp_path / "w" / name for name in weights]
     assert code == 0
@@ -394,7 +395,7 @@ def test_evaluate_all_measures_every_family_into_a_folder_of_its_own(
     code, out, _ = overread("evaluate", "all", tmp_path, "--out", tmp_path / "r", "--json")
     assert code == 0
     assert {name: report["out"] for name, report in json.loads(out).items()} == {
-        name: str(tmp_path / "r" / name) for name in ("segmentation", "segmentation-qc", "image-qc")
+        name: str(tmp_path / "r" / name) for name in ("segmentation", "segmentation-qc", "nnqc", "image-qc")
     }
 
 

@@ -26,6 +26,7 @@ class Trainable(StrEnum):
 
     SEGMENTATION = "segmentation"
     SEGMENTATION_QC = "segmentation-qc"
+    NNQC = "nnqc"
     IMAGE_QC = "image-qc"
     BRAIN_MASK = "brain-mask"
     LESIONS = "lesions"
@@ -36,6 +37,7 @@ class Evaluable(StrEnum):
 
     SEGMENTATION = "segmentation"
     SEGMENTATION_QC = "segmentation-qc"
+    NNQC = "nnqc"
     IMAGE_QC = "image-qc"
     BRAIN_MASK = "brain-mask"
     LESIONS = "lesions"
@@ -95,6 +97,8 @@ def train(
             written = _train_segmentation(folder, out, task, budget)
         case Trainable.SEGMENTATION_QC:
             written = [_train_segmentation_qc(folder, out, budget)]
+        case Trainable.NNQC:
+            written = [_train_nnqc(folder, out, budget)]
         case Trainable.IMAGE_QC:
             written = [_train_image_qc(folder, out)]
         case Trainable.BRAIN_MASK | Trainable.LESIONS:
@@ -161,6 +165,15 @@ def _train_segmentation_qc(data: Path, out: Path, budget: _Budget) -> Path:
 
     settings = QcTrainingSettings(minutes=budget.minutes, seed=budget.seed, threads=budget.threads)
     return train(data, out / NAME, work=_WORK / NAME, settings=settings)
+
+
+def _train_nnqc(data: Path, out: Path, budget: _Budget) -> Path:
+    from models.segmentation_qc.nnqc.evaluate import train_and_calibrate
+    from models.segmentation_qc.nnqc.train import NAME, NnqcTrainingSettings
+    from models.segmentation_qc.train import NAME as COMPANION
+
+    settings = NnqcTrainingSettings(minutes=budget.minutes, seed=budget.seed, threads=budget.threads)
+    return train_and_calibrate(data, out / NAME, work=_WORK / NAME, failures=_WORK / COMPANION, settings=settings)
 
 
 def _train_brain(family: Trainable, data: Path, out: Path, budget: _Budget) -> list[Path]:
