@@ -17,9 +17,11 @@ from dicom_sr.acquisition import Acquisition
 from dicom_sr.verdict import Outcome, decide
 from dicom_sr.volume import Grid, Volume
 from models.card import METRICS_FILE
+from models.image_qc.adapt_figures import SCANS_FILE, figures_of, read_rows
 from models.image_qc.artefacts import Artefact, degrade
 from models.image_qc.assess import assess_image, criteria_for
 from models.image_qc.likeness import WEIGHTS_NAME
+from models.image_qc.ratings_evaluate import RATINGS_FILE, SCORES_FILE, rating_figures, score_ratings
 from models.nifti import read_nifti
 from models.registry import find_model
 from models.split import Split, split_patients
@@ -66,19 +68,23 @@ def evaluate(data: Path, out: Path | None = None) -> Mapping[str, Any]:
     ----------
     data : Path
         Folder ``hippocampus_msd`` with ``images/NAME.nii.gz``; whole heads and other body parts are looked for in the
-        folders ``ms_lesion_nifti`` and ``spinal_cord`` beside it and left out where absent.
+        folders ``ms_lesion_nifti`` and ``spinal_cord`` beside it, real ratings in ``qc_ratings``; all are left out
+        where absent.
     out : Path, optional
         Folder for the report; None: the weights folder.
     """
     folder = out or find_model(WEIGHTS_NAME).folder
     write_images(_judge_all(data), folder / IMAGES_FILE)
+    ratings = data.parent / "qc_ratings" / RATINGS_FILE
+    if ratings.is_file():
+        score_ratings(ratings, folder)
     return figures_again(folder)
 
 
 def figures_again(folder: Path) -> dict[str, Any]:
-    """Compute ``metrics.json`` anew from the table in `folder`."""
+    """Compute ``metrics.json`` anew from the tables in `folder`."""
     rows = read_images(folder / IMAGES_FILE)
-    figures = {
+    figures: dict[str, Any] = {
         "images": len(rows),
         "good": _share(rows, "good", ""),
         "good_heads": _share([r for r in rows if r.target == _FLAIR], "good", ""),
@@ -94,6 +100,10 @@ def figures_again(folder: Path) -> dict[str, Any]:
         },
         "note": "degradations are simulated; clinical data will differ",
     }
+    if (folder / SCORES_FILE).is_file():
+        figures["real_ratings"] = rating_figures(folder)
+    if (folder / SCANS_FILE).is_file():
+        figures["adaptation"] = figures_of(read_rows(folder / SCANS_FILE))
     (folder / METRICS_FILE).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     return figures
 

@@ -116,10 +116,10 @@ def fit_grades(features: Matrix, artefacts: Sequence[str], severe: npt.NDArray[n
     mean, scale = features[clean].mean(0), features.std(0) + 1e-6
     rows = _expanded((features - mean) / scale)
     weights = {
-        name: _logistic(rows, kind == name, clean | ((kind == name) & severe))
+        name: fit_logistic(rows, kind == name, clean | ((kind == name) & severe))
         for name in sorted(set(kind[~clean].tolist()))
     }
-    return GradeModel(mean=mean, scale=scale, weights={**weights, _MILD: _logistic(rows, ~clean, clean | ~severe)})
+    return GradeModel(mean=mean, scale=scale, weights={**weights, _MILD: fit_logistic(rows, ~clean, clean | ~severe)})
 
 
 def write_grades(model: GradeModel, path: Path) -> None:
@@ -167,8 +167,21 @@ def _expanded(scaled: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.concatenate([ones, limited, limited**2], axis=-1)
 
 
-def _logistic(rows: Matrix, positive: npt.NDArray[np.bool_], chosen: npt.NDArray[np.bool_]) -> Vector:
-    """Fit by Newton's method; both classes weigh the same in sum."""
+def fit_logistic(rows: Matrix, positive: npt.NDArray[np.bool_], chosen: npt.NDArray[np.bool_]) -> Vector:
+    """Fit a logistic model with quadratic penalty by Newton's method; both classes weigh the same in sum.
+
+    Parameters
+    ----------
+    rows : numpy.ndarray, (image, feature), float64
+        The first feature is the constant 1, which is hardly penalised.
+    positive, chosen : numpy.ndarray, (image,), bool
+        The class to tell, and the images to fit on.
+
+    Returns
+    -------
+    numpy.ndarray, (feature,), float64
+        ``rows @ weights`` is above 0 for the positive class.
+    """
     x, y = rows[chosen], positive[chosen].astype(np.float64)
     importance = np.where(y > 0, (1 - y.mean()) / max(y.mean(), 1e-9), 1.0)
     penalty = _PENALTY * np.r_[1e-3, np.ones(x.shape[1] - 1)]
