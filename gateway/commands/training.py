@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -39,6 +40,7 @@ class Evaluable(StrEnum):
     SEGMENTATION_QC = "segmentation-qc"
     NNQC = "nnqc"
     IMAGE_QC = "image-qc"
+    IMAGE_QC_ADAPTATION = "image-qc-adaptation"
     BRAIN_MASK = "brain-mask"
     LESIONS = "lesions"
     ALL = "all"
@@ -125,6 +127,9 @@ def evaluate(
     from models.evaluate import Family
     from models.evaluate import evaluate as measure
 
+    if family is Evaluable.IMAGE_QC_ADAPTATION:
+        print_json(_study_adaptation(data, out))
+        return
     if family in (Evaluable.BRAIN_MASK, Evaluable.LESIONS):
         print_json(_evaluate_brain(family, data, out))
         return
@@ -189,7 +194,26 @@ def _evaluate_brain(family: Evaluable, data: Path, out: Path | None) -> Any:
     from gateway.commands.brain_models import evaluate_brain_mask, evaluate_lesions
 
     measure_them = evaluate_brain_mask if family is Evaluable.BRAIN_MASK else evaluate_lesions
-    return measure_them(data, out)
+    return measure_them(data, out, work=_WORK)
+
+
+def _study_adaptation(data: Path, out: Path | None) -> Mapping[str, Any]:
+    """Train and test the two-headed network for every seed; its table lies beside those of image QC."""
+    import torch
+
+    from gateway.commands.dicom_heads import read_dicom_heads
+    from models.image_qc.adapt_evaluate import study_adaptation
+    from models.image_qc.adapt_figures import SCANS_FILE, figures_of, read_rows
+    from models.image_qc.evaluate import figures_again
+    from models.image_qc.likeness import WEIGHTS_NAME
+    from models.registry import find_model
+
+    torch.set_num_threads(1)
+    folder = out or find_model(WEIGHTS_NAME).folder
+    study_adaptation(data, read_dicom_heads(data), folder, work=_WORK / "image-qc-adaptation")
+    if out is None:
+        figures_again(folder)
+    return figures_of(read_rows(folder / SCANS_FILE))
 
 
 def _train_image_qc(data: Path, out: Path) -> Path:
