@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -24,6 +25,7 @@ from gateway.services.retention import Purgeable, find_purgeable
 from gateway.store import audit
 from gateway.store.blobs import BlobStore
 from gateway.store.database import Database
+from gateway.store.receive_journal import ReceiveJournal
 from gateway.store.tables import AuditEvent, Case, Delivery, Hold, Instance, PurgedBlob, Study
 from tests.support.instances import make_instance
 from tests.support.memory import memory_folder
@@ -148,10 +150,31 @@ def test_bytes_that_come_again_are_offered_again(store: Store) -> None:
     again = store.receiver.receive(content, door="upload", sender="SCANNER")
     assert again.outcome is Outcome.DUPLICATE
     (offered,) = instances_of(store.database, received.study_instance_uid)
-    assert store.blobs.read(offered.sha256).endswith(content[-3:])
+    assert hashlib.sha256(store.blobs.read(offered.sha256)).hexdigest() == offered.sha256
     with store.database.read() as session:
         (back,) = session.exec(select(AuditEvent).where(AuditEvent.action == "PURGED_CAME_AGAIN")).all()
     assert (back.actor, back.subject) == ("SCANNER", received.study_instance_uid)
+
+
+def test_bytes_that_come_again_through_the_receive_journal_are_there_before_and_after_it_is_settled(
+    store: Store,
+) -> None:
+    journal = ReceiveJournal(store.folder / "journal", store.blobs, store.database, size_mb=16)
+    journal.start()
+    receiver = Receiver(store.database, store.blobs, store.clock, 0, lambda _received: None, journal=journal)
+    content = make_instance(1, pixels=b"abc")
+    received = receiver.receive(content, door="upload", sender="SCANNER")
+    store.change(Study, received.study_instance_uid, closed_revision=1)
+    store.now += timedelta(days=31)
+    assert Purger(store.database, store.blobs, (UNTAKEN,), store.clock, receiver.discard_purged).run() == 1
+    assert _blobs(store) == 0
+    assert receiver.receive(content, door="upload", sender="SCANNER").outcome is Outcome.DUPLICATE
+    (offered,) = instances_of(store.database, received.study_instance_uid)
+    assert hashlib.sha256(store.blobs.read(offered.sha256)).hexdigest() == offered.sha256
+    journal.close()
+    assert _blobs(store) == 1
+    state = look(store.database, store.folder / "blobs", now=store.now, deep=True)
+    assert (state.missing, state.displaced, state.purged) == ((), (), 0)
 
 
 @pytest.mark.parametrize("state", [state for state in CaseState if state is not CaseState.FINAL])
