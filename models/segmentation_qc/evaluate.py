@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from dicom_sr.segmentation import Mask
 from dicom_sr.verdict import decide
 from dicom_sr.volume import Volume
@@ -51,10 +53,6 @@ def evaluate(data: Path, out: Path | None = None, *, work: Path = SNAPSHOTS) -> 
     card = find_model(NAME)
     folder = out or card.folder
     divided = split_patients(case_names(data))
-    if not (work / FAILURES_FILE).is_file():
-        training = read_cases(data, divided[Split.TRAIN])
-        cases = [training_case(case, TASK, PreprocessPlan()) for case in training]
-        write_failures(train_failures(cases), work / FAILURES_FILE)
     labelled = list(read_cases(data, divided[Split.TEST]))
     judge = Judge(NetworkSegmentationQc(card), card)
     write_accidents(judged_accidents(labelled, judge), folder / ACCIDENTS_FILE)
@@ -63,10 +61,19 @@ def evaluate(data: Path, out: Path | None = None, *, work: Path = SNAPSHOTS) -> 
         examiner=judge.qc.examiner,
         plan=HIPPOCAMPUS_PLAN,
         deployed=deployed_segmenter(),
-        undertrained=read_failures(work / FAILURES_FILE),
+        undertrained=snapshots(data, work),
     )
     write_table(lines, folder / CANDIDATES_FILE)
     return figures_again(folder, card)
+
+
+def snapshots(data: Path, work: Path) -> Mapping[str, Sequence[nn.Module]]:
+    """Read the snapshots of undertrained networks in `work`; they are trained anew (minutes) if it has none."""
+    if not (work / FAILURES_FILE).is_file():
+        training = read_cases(data, split_patients(case_names(data))[Split.TRAIN])
+        cases = [training_case(case, TASK, PreprocessPlan()) for case in training]
+        write_failures(train_failures(cases), work / FAILURES_FILE)
+    return read_failures(work / FAILURES_FILE)
 
 
 def figures_again(folder: Path, card: ModelCard | None = None) -> Figures:

@@ -21,9 +21,9 @@ from models.segmentation_qc.evaluate import (
     Judge,
     judged_accidents,
     read_accidents,
+    snapshots,
     write_accidents,
 )
-from models.segmentation_qc.failures import read_failures
 from models.segmentation_qc.figures import accident_counts
 from models.segmentation_qc.nnqc.examiner import DiffusionExaminer, companion_of, diffusion_examiner, load_nnqc
 from models.segmentation_qc.nnqc.figures import comparison, error_location, paintings_by_quality
@@ -39,7 +39,7 @@ from models.segmentation_qc.nnqc.measure import (
 from models.segmentation_qc.nnqc.train import NAME, NnqcTrainingSettings, publish, train_network
 from models.segmentation_qc.structures import HIPPOCAMPUS_PLAN
 from models.segmentation_qc.table import Line, read_table, write_table
-from models.segmentation_qc.train import FAILURES_FILE, TABLE_FILE, deployed_segmenter
+from models.segmentation_qc.train import TABLE_FILE, deployed_segmenter
 from models.split import Split, split_patients
 
 PAINTINGS_FILE = "test_paintings.csv"
@@ -90,14 +90,14 @@ def open_bench(data: Path, card: ModelCard, *, failures: Path) -> Bench:
     card : ModelCard
         nnQC, calibrated or not.
     failures : Path
-        Folder with the snapshots of undertrained networks.
+        Folder with the snapshots of undertrained networks; they are trained anew (minutes) if it has none.
 
     Raises
     ------
     ModelError
         If something is missing or unusable.
     """
-    deployed, undertrained = deployed_segmenter(), read_failures(failures / FAILURES_FILE)
+    deployed, undertrained = deployed_segmenter(), snapshots(data, failures)
     trained_on = read_cases(data, split_patients(case_names(data))[Split.TRAIN])
     examiner = diffusion_examiner(card, companion_of(card))
     return Bench(

@@ -20,9 +20,9 @@ from models.errors import UnusableVolume
 from models.fingerprint import DatasetFingerprint
 from models.metrics import dice
 from models.registry import find_model
-from models.segmentation.cases import LabelledVolume, case_names, read_cases, training_case
+from models.segmentation.cases import LabelledVolume, case_names, read_cases
 from models.segmentation_qc.candidates import network_labels
-from models.segmentation_qc.failures import read_failures, train_failures, write_failures
+from models.segmentation_qc.evaluate import snapshots
 from models.segmentation_qc.nnqc.checkpoint import LoopSettings
 from models.segmentation_qc.nnqc.diffusion import Nnqc
 from models.segmentation_qc.nnqc.examples import known_cases
@@ -34,8 +34,8 @@ from models.segmentation_qc.nnqc.units import UnitPlan, plan_units
 from models.segmentation_qc.nnqc.weights import NnqcWeights, write_nnqc
 from models.segmentation_qc.structures import HIPPOCAMPUS_PLAN
 from models.segmentation_qc.table import masks_of
-from models.segmentation_qc.train import FAILURES_FILE, TASK, qc_fingerprint
 from models.segmentation_qc.train import NAME as COMPANION
+from models.segmentation_qc.train import TASK, qc_fingerprint
 from models.split import Split, person_of, split_patients
 
 _log = logging.getLogger(__name__)
@@ -144,11 +144,8 @@ def train_network(data: Path, *, work: Path, failures: Path, settings: NnqcTrain
     labelled, left_out = training_patients(data)
     fingerprint = qc_fingerprint([*labelled, *left_out])
     plan = plan_units(fingerprint, settings.preset, label=HIPPOCAMPUS_PLAN.whole)
-    if not (failures / FAILURES_FILE).is_file():
-        cases = [training_case(case, TASK, plan.preprocess) for case in labelled]
-        write_failures(train_failures(cases), failures / FAILURES_FILE)
-    snapshots = read_failures(failures / FAILURES_FILE)
-    known = known_cases(labelled, TASK, plan, undertrained=snapshots, failures=settings.failures, seed=settings.seed)
+    undertrained = snapshots(data, failures)
+    known = known_cases(labelled, TASK, plan, undertrained=undertrained, failures=settings.failures, seed=settings.seed)
     torch.manual_seed(settings.seed)
     network = Nnqc(settings.preset, classes=_CLASSES, slice_axis=plan.slice_axis)
     share = None if settings.minutes is None else settings.minutes / 5
@@ -165,7 +162,7 @@ def train_network(data: Path, *, work: Path, failures: Path, settings: NnqcTrain
     )
     # A denoiser is of one latent space: with a longer trained autoencoder it starts anew.
     best, checkpoint = (work / f"{name}-after-{first}.safetensors" for name in ("best", "diffusion"))
-    keeper = _Keeper(network, plan, left_out, known_bad=snapshots["undertrained"][2], path=best)
+    keeper = _Keeper(network, plan, left_out, known_bad=undertrained["undertrained"][2], path=best)
     second = train_diffusion(
         network,
         known,
