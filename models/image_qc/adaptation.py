@@ -3,10 +3,10 @@
 The loss is that of Loizillon et al. (MedIA 103, 2025): source and labelled target by their grades, and lambda times the
 domain loss of source, labelled target and *unlabelled* target; that third domain term is all that is semi-supervised.
 
-A new sequence with few labels: rate five to ten scans, of all tiers; put them in as ``labelled``, everything else of
-that sequence as ``unlabelled``; start from a network trained on the source; call `aligned`, which needs no label and
-gives most of what there is to gain, or `adapt`; then fix each site's thresholds by `models.image_qc.site_thresholds`
-with rated scans that were not used here.
+A new sequence with few labels: rate five to ten scans, of all tiers, and some more to judge by. First see what the
+network of the source says of them as it is: from T1 to FLAIR nothing beat it (`overread evaluate image-qc-adaptation`).
+Then try `aligned`, which needs no label, and `adapt`, with the rated scans as ``labelled`` and everything else of that
+sequence as ``unlabelled``; keep what is better on the scans held back.
 """
 
 from __future__ import annotations

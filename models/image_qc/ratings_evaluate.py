@@ -44,6 +44,7 @@ _RATED = (5, 10, 20, 40)
 _COLUMNS = (
     "one threshold for all",
     "site's own where earned",
+    "site's own always",
     "one threshold, where decided",
     "one threshold, undecided",
     "site's own, where decided",
@@ -167,18 +168,23 @@ def _site_figures(
             order = random.permutation(np.flatnonzero(here))
             rated, rest = order[:count], order[count:]
             own = site_threshold(population, scores[rated], bad[rated])
-            drawn.append(_judged(population, own, scores[rest], bad[rest]))
+            always = site_threshold(population, scores[rated], bad[rated], always=True)
+            drawn.append(_judged(population, own, always, scores[rest], bad[rest]))
         rows.append(np.nanmean(np.array(drawn), axis=0))
     means = np.mean(np.array(rows), axis=0)
     return {"sites": len(rows), **{name: round(float(m), 4) for name, m in zip(_COLUMNS, means, strict=True)}}
 
 
 def _judged(
-    population: ScorePopulation, own: SiteThreshold, scores: Matrix, bad: npt.NDArray[np.bool_]
+    population: ScorePopulation,
+    own: SiteThreshold,
+    always: SiteThreshold,
+    scores: Matrix,
+    bad: npt.NDArray[np.bool_],
 ) -> tuple[float, ...]:
     """Return the figures of `_COLUMNS` for the scans of one site that were not rated for its threshold."""
     common = replace(own, threshold=population.threshold, own=False)
-    figures = [balanced(scores > common.threshold, bad), balanced(scores > own.threshold, bad)]
+    figures = [balanced(scores > one.threshold, bad) for one in (common, own, always)]
     for threshold in (common, own):
         judged = [threshold.judge(float(score)) for score in scores]
         sure = np.array([quality is not Quality.UNDECIDED for quality in judged])

@@ -132,7 +132,7 @@ def fit_population(scores: Scores, bad: Flags, sites: Sequence[str]) -> ScorePop
     )
 
 
-def site_threshold(population: ScorePopulation, scores: Scores, bad: Flags) -> SiteThreshold:
+def site_threshold(population: ScorePopulation, scores: Scores, bad: Flags, *, always: bool = False) -> SiteThreshold:
     """Move the common threshold to one site by its rated scans, which may all be of one class.
 
     The offset is the posterior mean of a normal model: every rated scan says how far it lies from the mean of its
@@ -144,6 +144,8 @@ def site_threshold(population: ScorePopulation, scores: Scores, bad: Flags) -> S
         From other sites.
     scores, bad : numpy.ndarray, (scan,)
         Of this site; empty for a site nobody rated, which has the common threshold and the widest band.
+    always : bool
+        Move the threshold however little speaks for it: to measure what the rule is worth.
 
     Raises
     ------
@@ -155,7 +157,7 @@ def site_threshold(population: ScorePopulation, scores: Scores, bad: Flags) -> S
     distance = scores - np.where(bad, population.bad, population.good)
     precision = float((1.0 / spread**2).sum()) + 1.0 / population.between**2
     moved = population.threshold + float((distance / spread**2).sum()) / precision
-    own = _earned(scores, bad, population.threshold, moved)
+    own = always or _earned(scores, bad, population.threshold, moved)
     return SiteThreshold(
         threshold=round(moved if own else population.threshold, _DECIMALS),
         uncertainty=round(1.0 / math.sqrt(precision), _DECIMALS),
