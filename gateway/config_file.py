@@ -18,16 +18,13 @@ from gateway.config import Config
 from gateway.config_environment import overlay
 from gateway.config_keys import did_you_mean, known_keys
 from gateway.config_paths import absolute
-from gateway.config_pipelines import expand
+from gateway.config_pipelines import DEFAULT_PIPELINES, expand
 from gateway.config_rules import broken_rules
 from gateway.config_yaml import Document, Fault, KeyPath, parse_document, read_document
 from gateway.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
-
-#: The pipelines of a gateway that nobody configured.
-DEFAULT_PIPELINES = ("hippocampus-mr",)
 
 
 def load(path: Path, *, environment: Mapping[str, str] | None = None) -> Config:

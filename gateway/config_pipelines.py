@@ -10,6 +10,9 @@ from gateway.config_paths import absolute
 from gateway.config_yaml import Document, Fault, KeyPath, Place, YamlValue, parse_document, read_document
 from gateway.domain.errors import ConfigurationError
 
+#: The pipelines of a gateway that nobody configured; the others have verdicts that are not calibrated, for those who
+#: ask for them.
+DEFAULT_PIPELINES = ("hippocampus-mr",)
 #: The key of a pipeline entry that names what to start from.
 USE = "use"
 

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator
 
 from gateway.config_keys import KeyDoc, all_keys
-from gateway.config_pipelines import shipped_pipelines
+from gateway.config_pipelines import DEFAULT_PIPELINES, shipped_pipelines
 
 _WIDTH = 110
 
@@ -80,7 +80,7 @@ def template(*, live_examples: bool = False) -> str:
 
 def _pipelines(live: bool) -> str:
     shipped = ", ".join(shipped_pipelines())
-    entries = "\n".join(f"  - {name}" for name in shipped_pipelines())
+    entries = "\n".join(f"  - {name}" for name in DEFAULT_PIPELINES)
     return _PIPELINES.format(shipped=shipped, entries=entries) + "\n".join(_item("pipelines[]", "  ", live)) + "\n"
 
 

@@ -10,11 +10,12 @@ from gateway.commands.heads import read_folder
 from models.brain import brain_mask, lesions, quality_weights
 from models.brain.heads import read_heads, read_lesion_masks
 from models.brain.train import BrainTrainingSettings
-from models.registry import find_model
+from models.errors import ModelNotFound
+from models.registry import ModelCard, find_model
 
 
 def train_brain_mask(data: Path, out: Path, *, work: Path, settings: BrainTrainingSettings) -> list[Path]:
-    """Train the brain mask and write the fingerprint its quality control judges by.
+    """Write the shipped brain mask and what its quality control judges by; train the networks beside it.
 
     Parameters
     ----------
@@ -29,25 +30,41 @@ def train_brain_mask(data: Path, out: Path, *, work: Path, settings: BrainTraini
     """
     heads = list(read_heads(data, read_folder))
     masks = list(read_lesion_masks(data))
-    name = brain_mask.NAME
+    name = brain_mask.NETWORK_NAME
     return [
-        brain_mask.train(heads, out / name, work=work / name, settings=settings),
+        brain_mask.write(out / brain_mask.NAME),
         quality_weights.write(heads, masks, out / quality_weights.NAME),
+        brain_mask.train(heads, out / name, work=work / "members" / name, settings=settings),
     ]
 
 
 def train_lesions(data: Path, out: Path, *, work: Path, settings: BrainTrainingSettings) -> list[Path]:
-    """Train the lesions; parameters as in `train_brain_mask`."""
+    """Write the shipped lesion finder and train the networks beside it; parameters as in `train_brain_mask`."""
     heads = list(read_heads(data, read_folder))
     masks = list(read_lesion_masks(data))
-    return [lesions.train(heads, masks, out / lesions.NAME, work=work / lesions.NAME, settings=settings)]
+    name = lesions.NETWORK_NAME
+    return [
+        lesions.write(masks, out / lesions.NAME),
+        lesions.train(heads, masks, out / name, work=work / "members" / name, settings=settings),
+    ]
 
 
-def evaluate_brain_mask(data: Path, out: Path | None) -> Mapping[str, Any]:
-    """Measure the shipped brain mask on heads of sites that the measured network did not see."""
-    return brain_mask.evaluate(list(read_heads(data, read_folder)), find_model(brain_mask.NAME), out)
+def evaluate_brain_mask(data: Path, out: Path | None, *, work: Path) -> Mapping[str, Any]:
+    """Measure the shipped brain mask, and networks where `work` holds trained ones, on heads they did not see."""
+    networks = _networks(brain_mask.NETWORK_NAME, work)
+    heads = list(read_heads(data, read_folder))
+    return brain_mask.evaluate(heads, find_model(brain_mask.NAME), out, networks=networks)
 
 
-def evaluate_lesions(data: Path, out: Path | None) -> Mapping[str, Any]:
-    """Measure the shipped lesion networks on the patient kept out, and on new lesions."""
-    return lesions.evaluate(list(read_heads(data, read_folder)), data, find_model(lesions.NAME), out)
+def evaluate_lesions(data: Path, out: Path | None, *, work: Path) -> Mapping[str, Any]:
+    """Measure the shipped lesion finder, and networks where `work` holds trained ones, on patients they did not see."""
+    networks = _networks(lesions.NETWORK_NAME, work)
+    heads = list(read_heads(data, read_folder))
+    return lesions.evaluate(heads, data, find_model(lesions.NAME), out, networks=networks)
+
+
+def _networks(name: str, work: Path) -> ModelCard | None:
+    try:
+        return find_model(name, (work,))
+    except ModelNotFound:
+        return None

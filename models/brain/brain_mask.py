@@ -1,4 +1,7 @@
-"""Train and measure the brain mask: each network of the ensemble leaves out other heads, and those judge it."""
+"""Write, train and measure the brain mask: the shipped consensus, and networks that so far do not reach it.
+
+Each network of the ensemble leaves out other sites, and the heads of those judge it.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from dicom_sr.segmentation import Mask
+from models.brain.consensus import PLAUSIBLE_ML, RECIPES, ConsensusBrain
 from models.brain.extract import extract_brain
 from models.brain.heads import HeadCase
 from models.brain.scores import BrainScore, read_scores, write_scores
 from models.brain.segmenter import BrainSegmenter
 from models.brain.synthesis import HeadSampler
 from models.brain.train import BrainTrainingSettings, train_network
-from models.card import METRICS_FILE
+from models.card import METRICS_FILE, write_card
 from models.errors import UnusableVolume
 from models.fingerprint import fingerprint_of
 from models.metrics import assd, dice, hd95, volume_ml
@@ -27,12 +31,24 @@ from models.segmentation.ensemble import EnsembleConfig, write_ensemble
 from models.segmentation.unet import UNetShape
 
 NAME = "brain-mask"
+NETWORK_NAME = "brain-mask-network"
 LABEL = "Brain"
 CASES_FILE = "cases.csv"
-NETWORK, BASELINE = "networks that saw no head of its site", "threshold and morphology"
+SHIPPED, BASELINE = "consensus of recipes (shipped)", "one recipe of threshold and morphology"
+NETWORK = "networks that saw no head of the site"
 #: Sites that each network of the ensemble did not see, in order.
 LEFT_OUT = (("ljubljana",), ("skyra", "xa30"), ("tumour",))
 _PLAN = PreprocessPlan(spacing=(3.0, 3.0, 3.0))
+_SHIPPED_ACCOUNT = {
+    "purpose": "Brain in a whole-head MR image of any contrast and orientation, slices up to about 7 mm.",
+    "how": "Threshold and morphology under twelve recipes; those with a volume a brain can have vote. No network, "
+    "no training.",
+    "data": "Recipes and volume limits were chosen while looking at 10 images of 5 persons (4 FLAIR of two MS patients "
+    "with published brain masks, Lesjak et al. 2017, CC BY; four contrasts of one patient with a tumour; two T1).",
+    "limits": "Five heads are few. Adults' volumes only: a small child's brain is outside the limits that vote. No "
+    "resections, no metal. Dura, sinuses and the brain stem's lower end are where it errs.",
+    "claim": "Research reference method. No clinical claim is made.",
+}
 _ACCOUNT = {
     "purpose": "Brain in a whole-head MR image of any contrast and orientation, slices up to about 7 mm.",
     "data": "10 images of 5 persons from 4 sites: 4 FLAIR of two MS patients with published brain masks (Lesjak et "
@@ -46,6 +62,25 @@ _ACCOUNT = {
     "Fluid over the convexity and the brain stem's lower end are where references differ from each other.",
     "claim": "Research reference model. No clinical claim is made.",
 }
+
+
+def write(out: Path) -> Path:
+    """Write the folder of the shipped method: a card, for there are no weights."""
+    out.mkdir(parents=True, exist_ok=True)
+    card = {
+        "schema": 1,
+        "name": NAME,
+        "version": "1.0.0",
+        "kind": "brain",
+        "method": "consensus",
+        "labels": [LABEL],
+        "needs_region": False,
+        "recipes": [asdict(recipe) for recipe in RECIPES],
+        "plausible_ml": list(PLAUSIBLE_ML),
+        **_SHIPPED_ACCOUNT,
+    }
+    write_card(out, card)
+    return out
 
 
 def train(heads: Sequence[HeadCase], out: Path, *, work: Path, settings: BrainTrainingSettings | None = None) -> Path:
@@ -80,9 +115,10 @@ def train(heads: Sequence[HeadCase], out: Path, *, work: Path, settings: BrainTr
     config = EnsembleConfig(shape=shape, members=len(trained), plan=_PLAN, mirror=True)
     card = {
         "schema": 1,
-        "name": NAME,
+        "name": NETWORK_NAME,
         "version": "1.0.0",
         "kind": "brain",
+        "method": "network",
         "labels": [LABEL],
         "needs_region": False,
         "training": {
@@ -98,17 +134,21 @@ def train(heads: Sequence[HeadCase], out: Path, *, work: Path, settings: BrainTr
     return out
 
 
-def evaluate(heads: Sequence[HeadCase], card: ModelCard, out: Path | None = None) -> Mapping[str, Any]:
-    """Measure the networks on the heads they did not see, beside threshold and morphology.
+def evaluate(
+    heads: Sequence[HeadCase], card: ModelCard, out: Path | None = None, *, networks: ModelCard | None = None
+) -> Mapping[str, Any]:
+    """Measure the shipped method beside one recipe, and networks on the heads they did not see.
 
     Parameters
     ----------
     heads : sequence of HeadCase
         All heads.
     card : ModelCard
-        The ensemble; its networks leave out `LEFT_OUT`.
+        The shipped method.
     out : Path, optional
         Folder for ``cases.csv`` and ``metrics.json``; None: the weights folder.
+    networks : ModelCard, optional
+        A trained ensemble; its networks leave out `LEFT_OUT`.
 
     Returns
     -------
@@ -117,7 +157,7 @@ def evaluate(heads: Sequence[HeadCase], card: ModelCard, out: Path | None = None
     """
     folder = out or card.folder
     folder.mkdir(parents=True, exist_ok=True)
-    write_scores(folder / CASES_FILE, [score for head in heads for score in _scores(head, card)])
+    write_scores(folder / CASES_FILE, [score for head in heads for score in _scores(head, card, networks)])
     report = summary(read_scores(folder / CASES_FILE), card)
     (folder / METRICS_FILE).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return report
@@ -147,11 +187,13 @@ def _group(scores: Sequence[BrainScore], method: str, reference: str) -> dict[st
     }
 
 
-def _scores(head: HeadCase, card: ModelCard) -> Iterator[BrainScore]:
-    unseen = [number for number, sites in enumerate(LEFT_OUT) if head.source.site in sites]
-    found = BrainSegmenter(card, device="cpu", members=unseen).segment(head.volume).labels == 1
-    yield _score(head, NETWORK, found)
+def _scores(head: HeadCase, card: ModelCard, networks: ModelCard | None) -> Iterator[BrainScore]:
+    yield _score(head, SHIPPED, ConsensusBrain(card).segment(head.volume).labels == 1)
     yield _score(head, BASELINE, extract_brain(head.volume))
+    if networks is not None:
+        unseen = [number for number, sites in enumerate(LEFT_OUT) if head.source.site in sites]
+        found = BrainSegmenter(networks, device="cpu", members=unseen).segment(head.volume)
+        yield _score(head, NETWORK, found.labels == 1)
 
 
 def _score(head: HeadCase, method: str, found: Mask) -> BrainScore:

@@ -56,14 +56,28 @@ def extract_brain(volume: Volume, recipe: Recipe | None = None) -> Mask:
     """
     chosen = recipe or Recipe()
     voxels, spacing = canonical_view(volume.voxels, volume.grid)
-    intensity = _flattened(voxels, spacing) if chosen.flatten else voxels
+    intensity = flattened(voxels, spacing) if chosen.flatten else voxels
+    return restore_view(extract_canonical(intensity, spacing, chosen), volume.grid)
+
+
+def extract_canonical(intensity: Float32, spacing: Spacing, recipe: Recipe) -> Mask:
+    """Return the brain in canonical axes; empty when nothing survives the erosion.
+
+    Parameters
+    ----------
+    intensity : numpy.ndarray, (z, y, x), float32
+        Flattened image, or the image itself where the recipe says so.
+    spacing : tuple of float, (z, y, x)
+        mm.
+    recipe : Recipe
+        What counts as tissue.
+    """
     smooth = ndimage.gaussian_filter(intensity, [_SMOOTH_MM / s for s in spacing])
-    core = largest_piece(_eroded((smooth > chosen.low) & (smooth < chosen.high), chosen.erode_mm, spacing))
+    core = largest_piece(_eroded((smooth > recipe.low) & (smooth < recipe.high), recipe.erode_mm, spacing))
     if not core.any():
-        return restore_view(core, volume.grid)
-    near = _grown(core, chosen.grow_mm, spacing) & (smooth > 0.8 * chosen.low) & (smooth < 1.15 * chosen.high)
-    closed = fill_slices(_closed(near, chosen.close_mm, spacing))
-    return restore_view(largest_piece(closed), volume.grid)
+        return core
+    near = _grown(core, recipe.grow_mm, spacing) & (smooth > 0.8 * recipe.low) & (smooth < 1.15 * recipe.high)
+    return largest_piece(fill_slices(_closed(near, recipe.close_mm, spacing)))
 
 
 def largest_piece(mask: Mask) -> Mask:
@@ -82,7 +96,7 @@ def fill_slices(mask: Mask) -> Mask:
     return np.stack([ndimage.binary_fill_holes(plane) for plane in mask])
 
 
-def _flattened(voxels: Float32, spacing: Spacing) -> Float32:
+def flattened(voxels: Float32, spacing: Spacing) -> Float32:
     """Divide by the mean intensity of the head within about 18 mm; about 1 inside, 0 where there is no head."""
     top = float(np.percentile(voxels, 90))
     head = voxels > 0.7 * otsu_threshold(np.minimum(voxels, top))

@@ -73,7 +73,7 @@ class LesionSampler:
     """
 
     def __init__(self, heads: Sequence[HeadCase], masks: Sequence[LesionMask]) -> None:
-        self._shapes = [_boxed(mask) for mask in masks]
+        self._shapes = [boxed(mask) for mask in masks]
         chosen = [head for head in heads if head.source.sequence in ("FLAIR", "T1")]
         self._sources = [brain_source(head, self._shapes) for head in chosen]
 
@@ -104,7 +104,7 @@ def brain_source(head: HeadCase, shapes: Sequence[Mask]) -> BrainSource:
     is_flair = head.source.sequence == "FLAIR"
     own = np.zeros(inside.shape, np.int8)
     if is_flair:
-        likely = _likely(shapes, inside.shape)
+        likely = likelihood(shapes, inside.shape) > _LIKELY_PLACE
         bright = ndimage.gaussian_filter(image, (0.0, 0.6, 0.6))
         suspect = (bright > _SUSPECT) & deep & likely
         own[ndimage.binary_dilation(suspect, np.ones((1, 3, 3), bool))] = -1
@@ -116,8 +116,8 @@ def brain_source(head: HeadCase, shapes: Sequence[Mask]) -> BrainSource:
     return BrainSource(image=image, brain=inside, deep=deep, own=own, is_flair=is_flair)
 
 
-def _boxed(mask: LesionMask) -> Mask:
-    """Cut the lesions out by the box of the brain, canonical axes."""
+def boxed(mask: LesionMask) -> Mask:
+    """Cut the lesions out by the box of the brain, canonical axes, (z, y, x)."""
     brain, _ = canonical_view(mask.brain, mask.grid)
     lesions, _ = canonical_view(mask.lesions, mask.grid)
     where = np.argwhere(brain)
@@ -137,14 +137,24 @@ def _placed(shape: Mask, size: tuple[int, ...], random: np.random.Generator) -> 
     return placed
 
 
-def _likely(shapes: Sequence[Mask], size: tuple[int, ...]) -> Mask:
+def likelihood(shapes: Sequence[Mask], size: tuple[int, ...]) -> Float32:
+    """Return the share of patients with a lesion near each place of the brain's box, both sides alike.
+
+    Parameters
+    ----------
+    shapes : sequence of numpy.ndarray, (z, y, x), bool
+        From `boxed`.
+    size : tuple of int, (z, y, x)
+        Voxels the box is divided into.
+    """
     total = np.zeros(size, np.float64)
     for shape in shapes:
         stretch = np.array(shape.shape) / np.array(size)
-        total += ndimage.affine_transform(shape.astype(np.float32), stretch, output_shape=size, order=1)
-    spread = ndimage.gaussian_filter(total / len(shapes), (2.0, 6.0, 6.0))
-    likely: Mask = (spread + spread[:, :, ::-1]) / 2 > _LIKELY_PLACE
-    return likely
+        fine = ndimage.gaussian_filter(shape.astype(np.float32), np.maximum(stretch / 2.5, 0.0))
+        total += ndimage.affine_transform(fine, stretch, (stretch - 1) / 2, output_shape=size, order=1)
+    spread = ndimage.gaussian_filter(total / len(shapes), [0.03 * n for n in size])
+    both: Float32 = ((spread + spread[:, :, ::-1]) / 2).astype(np.float32)
+    return both
 
 
 def _blobs(size: tuple[int, ...], random: np.random.Generator) -> Mask:

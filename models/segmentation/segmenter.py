@@ -94,9 +94,9 @@ def load_segmenter(card: ModelCard, *, device: str = "auto", trusted: bool = Fal
 
         return UNetSegmenter(card, device=device)
     if card.kind == "brain":
-        from models.brain.segmenter import BrainSegmenter
+        from models.brain.load import load_brain
 
-        return BrainSegmenter(card, device=device)
+        return load_brain(card, device=device)
     if card.kind == "bundle":
         from models.segmentation.bundle import BundleSegmenter
 

@@ -34,7 +34,14 @@ def untrained(folder: Path, *, needs_region: bool, labels: tuple[str, ...] = ("B
         [UNet3d(shape), UNet3d(shape)],
         config=EnsembleConfig(shape=shape, members=2, plan=plan, mirror=True),
         fingerprint=fingerprint_of([(VOLUME, BRAIN.astype(np.uint8))], labels=("Brain",)),
-        card={"name": "x", "version": "1", "kind": "brain", "labels": list(labels), "needs_region": needs_region},
+        card={
+            "name": "x",
+            "version": "1",
+            "kind": "brain",
+            "method": "network",
+            "labels": list(labels),
+            "needs_region": needs_region,
+        },
     )
     return find_model(str(folder))
 
