@@ -49,7 +49,7 @@ CRITERIA = (
     Criterion(code="HOLES", segment=BRAIN, review_above=0.01, source=_ANATOMY),
     Criterion(code="SLICE_GAP", segment=BRAIN, review_above=0.0, source="rule of anatomy"),
     Criterion(code="TOUCHES_BORDER", segment=BRAIN, review_above=0.06, source=_ANATOMY),
-    Criterion(code="INDEPENDENT_OVERLAP", segment=BRAIN, review_below=0.88, source=_ASKS),
+    Criterion(code="PLAIN_OVERLAP", segment=BRAIN, review_below=0.88, source=_ASKS),
     Criterion(code="ENSEMBLE_AGREEMENT", segment=BRAIN, review_below=0.93, source=_ASKS),
     Criterion(code="ENSEMBLE_AGREEMENT", segment=LESIONS, review_below=0.5, source=_ASKS),
     Criterion(code="OUTSIDE_BRAIN", segment=LESIONS, review_above=0.01, source="rule of anatomy"),
@@ -131,7 +131,7 @@ def _overlap(brain: Mask, plain: Mask, stage: str) -> Finding:
     value = dice(brain, plain)
     return Finding(
         stage=stage,
-        code="INDEPENDENT_OVERLAP",
+        code="PLAIN_OVERLAP",
         value=round(value, 4),
         segment=BRAIN,
         detail=f"the mask and the brain found by threshold and morphology have a Dice of {value:.2f}",

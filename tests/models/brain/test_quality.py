@@ -41,7 +41,7 @@ def test_an_empty_or_half_brain_is_rejected_or_questioned() -> None:
     empty, half = np.zeros_like(TRUTH), TRUTH.copy()
     half[: half.shape[0] // 2] = False
     assert verdict(empty, empty).outcome is Outcome.REJECT
-    assert {"VOLUME_OUT_OF_RANGE", "INDEPENDENT_OVERLAP"} <= codes(verdict(half, half & SPOTS))
+    assert {"VOLUME_OUT_OF_RANGE", "PLAIN_OVERLAP"} <= codes(verdict(half, half & SPOTS))
 
 
 def test_a_second_piece_a_hole_and_a_gap_are_seen() -> None:
