@@ -7,6 +7,7 @@ set -uo pipefail
 peers=(
   "Orthanc:orthanc"
   "/usr/share/orthanc/plugins/libOrthancDicomWeb.so:orthanc-dicomweb"
+  "/usr/share/orthanc/plugins/libOrthancPython.so:orthanc-python"
   "storescu:dcmtk"
   "dciodvfy:dicom3tools"
   "java:default-jre-headless"
