@@ -435,7 +435,7 @@ class PeerContact(SQLModel, table=True):
 
 
 class PurgedBlob(SQLModel, table=True):
-    """A blob that retention took off the disk. The rows that name it stay; it is offered no more until it comes again."""
+    """A blob that retention took off the disk. The rows that name it stay; it is offered again when it comes again."""
 
     __tablename__ = "purged_blob"
 
