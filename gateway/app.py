@@ -21,6 +21,7 @@ from gateway.dimse.archive import archive_of
 from gateway.dimse.commitment_scu import commitment_askers
 from gateway.dimse.contexts import SERVICE_CLASSES, STORAGE_CLASSES, TRANSFER_SYNTAXES
 from gateway.dimse.courier import dimse_courier
+from gateway.dimse.fetch_scu import FetchScu
 from gateway.dimse.find_count import FindCount
 from gateway.dimse.node import DicomNode
 from gateway.dispatch.folder_lock import FolderLock
@@ -39,6 +40,7 @@ from gateway.services.destinations import is_paused
 from gateway.services.edit_upload import EditUploads
 from gateway.services.environment import Environment, build_environment
 from gateway.services.expected_count import ConfiguredCount, QidoCount
+from gateway.services.fetch import Fetcher
 from gateway.services.follow_orthanc import orthanc_follower
 from gateway.services.load_series import load_image
 from gateway.services.peer_log import PeerLog
@@ -207,6 +209,7 @@ class Parts:
         self._node = DicomNode(
             config.node, self._receiver, lambda _transfer: self._assembly.wake(), archive, peers=self._peers
         )
+        self._fetch = FetchScu(config.node, self._node.called_out, lambda: self._dicom_address)
         self._peer_notes = Loop("peers", self._save_peers, interval_s=_SAVE_PEERS_EVERY_S)
         self._commitments = Loop("commitments", self._report_commitments, interval_s=_REPORT_COMMITMENTS_S)
         self._followers = [self._loop_of(followed) for followed in config.follow]
@@ -236,6 +239,7 @@ class Parts:
         server = WebServer(create_app(self._services()), http_bind(self._env.config), self._env.config.web.port)
         http_host, http_port = server.start()
         stack.callback(server.stop)
+        stack.callback(self._fetch.stop)
         return f"overread ready dicom={host}:{port} aet={node.ae_title} http={http_host}:{http_port}"
 
     def _loop_of(self, followed: FollowedOrthanc) -> Loop:
@@ -311,6 +315,7 @@ class Parts:
             resolve_hold=self._resolve_hold,
             retry_delivery=self._retry_delivery,
             retry_case=self._retry_case,
+            fetcher=Fetcher(env.config.node, self._fetch, env.database, env.clock),
             node=self._facts,
             not_ready=self._not_ready,
         )

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from gateway.commands import audit, cases, deliveries, demo, holds, node, replay, setup, training
+from gateway.commands import audit, cases, deliveries, demo, fetch, holds, node, replay, setup, training
 from gateway.commands.output import ExitCode
 
 #: Error classes of the packages by their module's first name; the classes themselves are slow to import.
@@ -34,6 +34,7 @@ app.command()(node.serve)
 app.command()(demo.demo)
 app.command()(node.send)
 app.command()(node.echo)
+app.command()(fetch.fetch)
 app.command()(cases.cases)
 app.command()(cases.show)
 app.command()(cases.review)

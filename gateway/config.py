@@ -67,9 +67,9 @@ class Peer(_Section):
     ae_title: AeTitle
     """Its AE title."""
     host: str = ""
-    """Its address: checked when given, and needed to ask it for an expected count."""
+    """Its address: checked when given, and needed to ask it for an expected count, and to fetch from it."""
     port: Port = 104
-    """Its DICOM port, to ask it for an expected count."""
+    """Its DICOM port, where we call it."""
     dicomweb_url: str = ""
     """Its DICOMweb base URL, for ``expected_count: qido``."""
     expected_count: ExpectedCount = ExpectedCount.NONE

@@ -52,9 +52,9 @@ class GatewayClient:
         wanted = {key: str(value) for key, value in query.items() if value not in (None, "")}
         return self._call("GET", path, params=wanted)
 
-    def post(self, path: str, content: Mapping[str, object]) -> Any:
-        """POST JSON and return the JSON it answers; errors as in `get`."""
-        return self._call("POST", path, json=dict(content))
+    def post(self, path: str, content: Mapping[str, object], *, answer_seconds: float = _TIMEOUT_S[1]) -> Any:
+        """POST JSON and return the JSON it answers within `answer_seconds`; errors as in `get`."""
+        return self._call("POST", path, json=dict(content), timeout=(_TIMEOUT_S[0], answer_seconds))
 
     def post_file(self, path: str, file: Path, media_type: str, **query: str) -> Any:
         """POST a file and return the JSON it answers; empty query values are left out, errors as in `get`."""
@@ -86,7 +86,7 @@ class GatewayClient:
         import requests
 
         try:
-            with self._session.request(method, self._url + path, timeout=_TIMEOUT_S, **arguments) as response:
+            with self._session.request(method, self._url + path, **{"timeout": _TIMEOUT_S, **arguments}) as response:
                 if not response.ok:
                     raise _refusal(response)
                 yield response

@@ -15,6 +15,11 @@ C_STORE_RQ: Final = 0x0001
 C_STORE_RSP: Final = 0x8001
 C_FIND_RQ: Final = 0x0020
 C_FIND_RSP: Final = 0x8020
+C_GET_RQ: Final = 0x0010
+C_GET_RSP: Final = 0x8010
+C_MOVE_RQ: Final = 0x0021
+C_MOVE_RSP: Final = 0x8021
+C_CANCEL_RQ: Final = 0x0FFF
 C_ECHO_RQ: Final = 0x0030
 C_ECHO_RSP: Final = 0x8030
 N_EVENT_REPORT_RQ: Final = 0x0100
@@ -30,6 +35,8 @@ _WITH_DATASET: Final = 0x0001
 _SOP_CLASS, _FIELD, _MESSAGE_ID, _RESPONDED_TO, _PRIORITY = 0x0002, 0x0100, 0x0110, 0x0120, 0x0700
 _DATASET_TYPE, _STATUS, _SOP_INSTANCE = 0x0800, 0x0900, 0x1000
 _REQUESTED_CLASS, _REQUESTED_INSTANCE, _EVENT_TYPE, _ACTION_TYPE = 0x0003, 0x1001, 0x1002, 0x1008
+_MOVE_DESTINATION, _COMPLETED, _FAILED, _WARNED = 0x0600, 0x1021, 0x1022, 0x1023
+_WITH_PRIORITY: Final = (C_STORE_RQ, C_FIND_RQ, C_GET_RQ, C_MOVE_RQ)
 
 
 class MalformedCommand(Exception):
@@ -54,6 +61,10 @@ class Command:
         Whether a data set follows.
     event_type, action_type : int
         Of N-EVENT-REPORT and N-ACTION; 0 when absent.
+    move_destination : str
+        Of a C-MOVE request we make; not read from others'.
+    completed, failed, warned : int
+        Sub-operations so far, of a response to C-GET or C-MOVE; 0 when absent.
     """
 
     field: int
@@ -64,6 +75,10 @@ class Command:
     has_dataset: bool = False
     event_type: int = 0
     action_type: int = 0
+    move_destination: str = ""
+    completed: int = 0
+    failed: int = 0
+    warned: int = 0
 
     @property
     def is_response(self) -> bool:
@@ -76,8 +91,11 @@ class Command:
         if self.field == N_ACTION_RQ:
             sop_class, sop_instance = (_REQUESTED_CLASS, _REQUESTED_INSTANCE)
         elements = [_uid(sop_class, self.sop_class) if self.sop_class else b"", _short(_FIELD, self.field)]
-        elements.append(_short(_RESPONDED_TO if self.is_response else _MESSAGE_ID, self.message_id))
-        if self.field in (C_STORE_RQ, C_FIND_RQ):
+        names_another = self.is_response or self.field == C_CANCEL_RQ
+        elements.append(_short(_RESPONDED_TO if names_another else _MESSAGE_ID, self.message_id))
+        if self.move_destination:
+            elements.append(_title(_MOVE_DESTINATION, self.move_destination))
+        if self.field in _WITH_PRIORITY:
             elements.append(_short(_PRIORITY, 0))
         elements.append(_short(_DATASET_TYPE, _WITH_DATASET if self.has_dataset else _NO_DATASET))
         if self.is_response:
@@ -125,6 +143,9 @@ def decode(content: bytes | memoryview) -> Command:
         has_dataset=_number(values.get(_DATASET_TYPE)) != _NO_DATASET,
         event_type=_number(values.get(_EVENT_TYPE)) or 0,
         action_type=_number(values.get(_ACTION_TYPE)) or 0,
+        completed=_number(values.get(_COMPLETED)) or 0,
+        failed=_number(values.get(_FAILED)) or 0,
+        warned=_number(values.get(_WARNED)) or 0,
     )
 
 
@@ -135,6 +156,12 @@ def _short(element: int, value: int) -> bytes:
 def _uid(element: int, uid: str) -> bytes:
     value = uid.encode("ascii", "replace")
     value += b"\x00" * (len(value) % 2)
+    return _HEADER.pack(0, element, len(value)) + value
+
+
+def _title(element: int, ae_title: str) -> bytes:
+    value = ae_title.encode("ascii", "replace")
+    value += b" " * (len(value) % 2)
     return _HEADER.pack(0, element, len(value)) + value
 
 

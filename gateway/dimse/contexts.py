@@ -9,6 +9,8 @@ from pynetdicom import AllStoragePresentationContexts
 
 VERIFICATION: Final = "1.2.840.10008.1.1"
 STUDY_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
+STUDY_ROOT_MOVE: Final = "1.2.840.10008.5.1.4.1.2.2.2"
+STUDY_ROOT_GET: Final = "1.2.840.10008.5.1.4.1.2.2.3"
 STORAGE_COMMITMENT: Final = "1.2.840.10008.1.20.1"
 PERFORMED_PROCEDURE_STEP: Final = "1.2.840.10008.3.1.2.3.3"
 AVAILABILITY_NOTIFICATION: Final = "1.2.840.10008.5.1.4.33"
@@ -24,11 +26,20 @@ SERVICE_CLASSES: Final = {
     "1.2.840.10008.5.1.4.1.2.1.2": "Patient Root Query/Retrieve - MOVE",
     "1.2.840.10008.5.1.4.1.2.1.3": "Patient Root Query/Retrieve - GET",
     STUDY_ROOT_FIND: "Study Root Query/Retrieve - FIND",
-    "1.2.840.10008.5.1.4.1.2.2.2": "Study Root Query/Retrieve - MOVE",
-    "1.2.840.10008.5.1.4.1.2.2.3": "Study Root Query/Retrieve - GET",
+    STUDY_ROOT_MOVE: "Study Root Query/Retrieve - MOVE",
+    STUDY_ROOT_GET: "Study Root Query/Retrieve - GET",
     STORAGE_COMMITMENT: "Storage Commitment Push Model",
     PERFORMED_PROCEDURE_STEP: "Modality Performed Procedure Step",
     AVAILABILITY_NOTIFICATION: "Instance Availability Notification",
+}
+
+#: What we ask peers for as SCU, beside storage.
+REQUESTED_CLASSES: Final = {
+    VERIFICATION: "Verification",
+    STUDY_ROOT_FIND: SERVICE_CLASSES[STUDY_ROOT_FIND],
+    STUDY_ROOT_MOVE: SERVICE_CLASSES[STUDY_ROOT_MOVE],
+    STUDY_ROOT_GET: SERVICE_CLASSES[STUDY_ROOT_GET],
+    STORAGE_COMMITMENT: SERVICE_CLASSES[STORAGE_COMMITMENT],
 }
 
 IMPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2"

@@ -6,7 +6,8 @@ import logging
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
@@ -78,9 +79,9 @@ class DicomNode:
         self._on_association_closed = on_association_closed
         self._associations = OpenAssociations()
         self._tls = server_tls(config)
-        store = StoreScp(receiver, self._associations)
-        self._storage = StorageLane(store)
-        self._services = ServicesLane(config.ae_title, store, config.maximum_object_mb, archive)
+        self._store = StoreScp(receiver, self._associations)
+        self._storage = StorageLane(self._store)
+        self._services = ServicesLane(config.ae_title, self._store, config.maximum_object_mb, archive)
         self._services_offered = frozenset(SERVICE_CLASSES) if archive is not None else frozenset()
         self._door = FrontDoor(self._greet)
         self._secured_door = FrontDoor(self._greet_secured)
@@ -126,6 +127,23 @@ class DicomNode:
     def studies_open(self) -> frozenset[str]:
         """Study Instance UIDs that associations open now have brought something of."""
         return self._associations.studies()
+
+    @contextmanager
+    def called_out(self, transfer: Transfer) -> Iterator[StoreScp]:
+        """Count an association that we open, and that brings instances, as one of a caller; yield who stores them.
+
+        Parameters
+        ----------
+        transfer : Transfer
+            Sender is the peer that is called.
+        """
+        self._associations.opened(transfer)
+        ended = "lost"
+        try:
+            yield self._store
+            ended = "released"
+        finally:
+            self._end(transfer, ended)
 
     def _greet(self, connection: socket.socket, address: str, greeted: Callable[[], None]) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -195,9 +213,12 @@ class DicomNode:
             else:
                 ended = self._storage.serve(connection, request, transfer)
         finally:
-            self._associations.closed(transfer)
-            self._record_end(transfer, ended)
-            self._on_association_closed(transfer)
+            self._end(transfer, ended)
+
+    def _end(self, transfer: Transfer, ended: str) -> None:
+        self._associations.closed(transfer)
+        self._record_end(transfer, ended)
+        self._on_association_closed(transfer)
 
     def _record_end(self, transfer: Transfer, ended: str) -> None:
         if not transfer.counts:

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from dicom_sr.errors import DicomObjectError
 from gateway.domain.errors import GatewayError
 from gateway.web.access import Gatekeeper
-from gateway.web.api import cases, holds, instances, operations, probes
+from gateway.web.api import cases, fetches, holds, instances, operations, probes
 from gateway.web.dicomweb import qido, stow, wado
 from gateway.web.events import EventFeed
 from gateway.web.guard import Guard
@@ -26,6 +26,7 @@ from gateway.web.ui.render import Assets, Pages, pages_of, static_folder, wants_
 
 _ROUTERS = (
     cases.router,
+    fetches.router,
     holds.router,
     instances.router,
     operations.router,

@@ -22,6 +22,7 @@ from gateway.domain.errors import (
     StorageUnavailable,
     UnacceptableInstance,
 )
+from gateway.services.fetch import QueryTooWide
 from gateway.services.worklist import BadCursor
 
 
@@ -77,6 +78,7 @@ PROBLEMS: Mapping[type[Exception], tuple[HTTPStatus, str]] = {
     StageFailed: (HTTPStatus.INTERNAL_SERVER_ERROR, "Stage failed"),
     BadCursor: (HTTPStatus.BAD_REQUEST, "Bad request"),
     BadRequest: (HTTPStatus.BAD_REQUEST, "Bad request"),
+    QueryTooWide: (HTTPStatus.BAD_REQUEST, "Bad request"),
     NotSignedIn: (HTTPStatus.UNAUTHORIZED, "Sign in first"),
     NotAllowed: (HTTPStatus.FORBIDDEN, "Not allowed"),
     NotAcceptable: (HTTPStatus.NOT_ACCEPTABLE, "No acceptable form"),

@@ -11,6 +11,7 @@ from typing import Protocol
 from gateway.config import Config
 from gateway.domain.qc_status import QcStatus
 from gateway.services.arrival import Door, Received
+from gateway.services.fetch import Fetcher
 from gateway.services.peer_log import Contact
 from gateway.services.pictures import Pictures
 from gateway.services.record_transfer import Transfer
@@ -175,7 +176,7 @@ class Services:
         Folder for uploads in progress, on the file system of the data folder; emptied at start-up by its owner.
     pictures : Pictures
         Images and segmentations for pages.
-    receiver, edits, decide, resolve_hold, retry_delivery, retry_case
+    receiver, edits, decide, resolve_hold, retry_delivery, retry_case, fetcher
         What changes something.
     node : callable
         Facts about the running DICOM node.
@@ -200,6 +201,7 @@ class Services:
     resolve_hold: ResolveHold
     retry_delivery: RetryDelivery
     retry_case: RetryCase
+    fetcher: Fetcher
     node: Callable[[], NodeFacts] = NodeFacts
     not_ready: Callable[[], tuple[str, ...]] = field(default=tuple)
     edit_wait_s: float = 10.0

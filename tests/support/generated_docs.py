@@ -134,10 +134,11 @@ def _store_status() -> str:
 
 
 def _service_classes() -> str:
-    from gateway.dimse.contexts import SERVICE_CLASSES, VERIFICATION
+    from gateway.dimse.contexts import REQUESTED_CLASSES, SERVICE_CLASSES, VERIFICATION
 
     offered = {VERIFICATION: "Verification", **SERVICE_CLASSES}
-    return _table(("SOP class", "UID", "role"), [(name, uid, "SCP") for uid, name in offered.items()])
+    rows = [(name, uid, "SCP, SCU" if uid in REQUESTED_CLASSES else "SCP") for uid, name in offered.items()]
+    return _table(("SOP class", "UID", "role"), rows)
 
 
 def _association_refusals() -> str:

@@ -12,15 +12,16 @@ from fastapi.testclient import TestClient
 from sqlmodel import SQLModel
 
 from dicom_sr.volume import Volume
-from gateway.config import Config
+from gateway.config import Config, Peer
 from gateway.domain.case import next_state
-from gateway.domain.errors import IllegalTransition, NotFound
+from gateway.domain.errors import GatewayError, IllegalTransition, NotFound, PeerUnreachable
 from gateway.domain.pipeline import Pipeline, Stage, StageKind
 from gateway.domain.qc_status import QcStatus, event_of
 from gateway.services.arrival import Received
 from gateway.services.catalogue import Catalogue
 from gateway.services.edit_upload import EditUploads
 from gateway.services.environment import Environment, gateway_equipment
+from gateway.services.fetch import Fetched, Fetcher, FetchOrder, FoundStudy, StudyQuery
 from gateway.services.picture_cache import PictureCache
 from gateway.services.pictures import Pictures
 from gateway.services.receive import Receiver
@@ -37,11 +38,33 @@ def _ignore(received: Received) -> None:
     """Do nothing, as an engine that is too busy."""
 
 
+@dataclass
+class ToldArchive:
+    """A peer that answers what it is told, and notes what it was asked."""
+
+    studies: tuple[FoundStudy, ...] = ()
+    fetched: Fetched | GatewayError | None = None
+    asked: list[StudyQuery | FetchOrder] = field(default_factory=list)
+
+    def find(self, peer: Peer, query: StudyQuery) -> tuple[FoundStudy, ...]:
+        """Answer as told."""
+        self.asked.append(query)
+        return self.studies
+
+    def fetch(self, peer: Peer, order: FetchOrder) -> Fetched:
+        """Answer as told."""
+        self.asked.append(order)
+        if isinstance(self.fetched, Fetched):
+            return self.fetched
+        raise self.fetched or PeerUnreachable(f"'{peer.ae_title}' does not answer")
+
+
 @dataclass(kw_only=True)
 class Bench:
     """A web application and what it stands on.
 
     `new` collects what the receiver announced; `facts` and `not_ready` are what the node says of itself;
+    `archive` plays the peers;
     `edited` is the case that was edited, where there is one; `react` plays the engine that
     looks at what was received.
     """
@@ -51,6 +74,7 @@ class Bench:
     new: list[Received] = field(default_factory=list)
     facts: NodeFacts = field(default_factory=NodeFacts)
     not_ready: tuple[str, ...] = ()
+    archive: ToldArchive = field(default_factory=ToldArchive)
     edited: str = ""
     react: Callable[[Received], None] = _ignore
     now: datetime = NOW
@@ -73,6 +97,7 @@ class Bench:
             resolve_hold=self._resolve_hold,
             retry_delivery=self._retry_delivery,
             retry_case=self._retry_case,
+            fetcher=Fetcher(self.config.node, self.archive, self.database, self.clock),
             node=lambda: self.facts,
             not_ready=lambda: self.not_ready,
             edit_wait_s=0.3,

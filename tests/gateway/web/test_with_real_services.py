@@ -18,6 +18,7 @@ from PIL import Image
 from gateway.services import claim, holds, review
 from gateway.services.accept_edit import handle_edit, pending_edits
 from gateway.services.edit_upload import EditUploads
+from gateway.services.fetch import Fetcher
 from gateway.services.load_series import load_image
 from gateway.services.picture_cache import PictureCache
 from gateway.services.pictures import Pictures
@@ -27,6 +28,7 @@ from gateway.web.app import create_app
 from gateway.web.services import Services
 from tests.support.lab import Lab
 from tests.support.make_series import make_mr_series
+from tests.support.web_gateway import ToldArchive
 
 # One case goes through all of these, so they stay in one process.
 pytestmark = pytest.mark.xdist_group("real_services")
@@ -54,6 +56,7 @@ class _Site:
             resolve_hold=partial(holds.resolve, env),
             retry_delivery=lambda **_: None,
             retry_case=lambda *, case_id, actor, at: claim.retry(env, case_id=case_id, actor=actor),
+            fetcher=Fetcher(env.config.node, ToldArchive(), env.database, env.clock),
             edit_wait_s=0.5,
         )
         services.scratch.mkdir()
