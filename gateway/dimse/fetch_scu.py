@@ -141,12 +141,13 @@ class FetchScu:
             with self._opened(remote, [(STUDY_ROOT_MOVE, _PLAIN)], ()) as association:
                 retrieved = association.move(identifier, order.called_aet, seconds=order.seconds)
         else:
-            wanted = _storage_classes(classes)
-            proposals = [(STUDY_ROOT_GET, _PLAIN), *((one, tuple(TRANSFER_SYNTAXES)) for one in wanted)]
+            storage = _storage_contexts(classes)
+            proposals = [(STUDY_ROOT_GET, _PLAIN), *storage]
+            roles = tuple(dict.fromkeys(storage_class for storage_class, _ in storage))
             transfer = Transfer(sender=peer.ae_title, called_aet=order.called_aet, peer_address=peer.host)
             with (
                 self._calling_out(transfer) as store,
-                self._opened(remote, proposals, wanted) as association,
+                self._opened(remote, proposals, roles) as association,
             ):
                 retrieved = association.get(identifier, store, transfer, seconds=order.seconds)
         return Fetched(
@@ -186,7 +187,7 @@ class FetchScu:
         sent = f"{retrieved.completed + retrieved.warned} instances were sent"
         if retrieved.status == SUCCESS and not retrieved.failed:
             return sent
-        why = _MEANINGS.get(retrieved.status) or f"it answered {meaning(retrieved.status)}"
+        why = _MEANINGS.get(retrieved.status) or f"it answered {_meaning(retrieved.status)}"
         return f"{remote.name}: {sent}, {retrieved.failed} failed; {why}. {self._advice(way, order, retrieved)}"
 
     def _advice(self, way: FetchWay, order: FetchOrder, retrieved: Retrieved) -> str:
@@ -194,13 +195,28 @@ class FetchScu:
             return "Fetch it again with more time; what came is kept"
         if way is FetchWay.MOVE:
             where = f"'{order.called_aet}' at {self._address()}"
-            return f"See its log and ours, and whether it can reach {where}"
+            return f"It must know {where} as a destination and reach it: see its log, and ours for what was refused"
         return "See our log for instances that were refused, or fetch it by C-MOVE"
 
 
-def _storage_classes(of_study: list[str]) -> tuple[str, ...]:
-    known = [one for one in of_study if one in STORAGE_CLASSES]
-    return tuple(dict.fromkeys((*known, *_USUAL_CLASSES)))[: MAXIMUM_CONTEXTS - 1]
+def _meaning(status: int) -> str:
+    """Return a status with its meaning in the query and retrieve service, which differs from that of storage."""
+    return f"0x{status:04X} unable to process" if 0xC000 <= status <= 0xCFFF else meaning(status)
+
+
+def _storage_contexts(of_study: list[str]) -> list[tuple[str, tuple[str, ...]]]:
+    """Return the contexts to propose for C-GET beside its own.
+
+    A context for each transfer syntax of the classes that the study has, so that the peer sends each object as it holds
+    it: Orthanc 1.10 breaks a C-GET off when it cannot transcode. Then the usual classes, as far as there is room.
+    """
+    known = [one for one in dict.fromkeys(of_study) if one in STORAGE_CLASSES]
+    exact: list[tuple[str, tuple[str, ...]]] = [(one, (syntax,)) for one in known for syntax in TRANSFER_SYNTAXES]
+    room = MAXIMUM_CONTEXTS - 1
+    if len(exact) > room:
+        exact = [(one, tuple(TRANSFER_SYNTAXES)) for one in known]
+    usual = [(one, tuple(TRANSFER_SYNTAXES)) for one in _USUAL_CLASSES if one not in known]
+    return [*exact, *usual][:room]
 
 
 def _identifier(query: StudyQuery) -> Dataset:

@@ -33,6 +33,7 @@ from gateway.services.record_transfer import Transfer
 _MAXIMUM_COMMAND: Final = 65_536
 #: How long a peer may take to end what was cancelled, seconds.
 CANCEL_SECONDS: Final = 5.0
+_GROUP_LENGTH: Final = b"\x00\x00\x00\x00\x04\x00\x00\x00"
 _PENDING: Final = (0xFF00, 0xFF01)
 
 
@@ -79,7 +80,7 @@ class RetrievingAssociation(RequestedAssociation):
         self._store: tuple[StoreScp, Transfer] | None = None
         self._half_command = bytearray()
         self._has_answered = False
-        self._response: Command | None = None
+        self._passes_over = False
         self._storing: tuple[int, Command, Storing] | None = None
 
     def move(self, identifier: Dataset, destination: str, *, seconds: float) -> Retrieved:
@@ -162,17 +163,18 @@ class RetrievingAssociation(RequestedAssociation):
                 return Retrieved(status=answer.status, completed=counts[0], failed=counts[1], warned=counts[2])
 
     def _next_answer(self, idle_seconds: float, until: float) -> Command | None:
-        """Read a PDU; return the response that it ends, None if it ends none or time ran out."""
+        """Read a PDU; return the last response in it, None if it has none or time ran out."""
         self._wire.idle_seconds = idle_seconds
         try:
             kind, body = self._wire.read_pdu()
             if kind != DATA_TF:
                 raise self._aborted()
             self._has_answered = True
+            answer = None
             for context_id, control, fragment in fragments(body):
-                answer = self._take(context_id, control, fragment)
-                if answer is not None:
-                    return answer
+                answer = self._take(context_id, control, fragment) or answer
+                if answer is not None and answer.status not in _PENDING:
+                    break
         except ConnectionLost as lost:
             if time.monotonic() < until:
                 raise PeerUnreachable(
@@ -180,6 +182,8 @@ class RetrievingAssociation(RequestedAssociation):
                 ) from None
         except (MalformedPdu, MalformedCommand) as malformed:
             raise PeerUnreachable(f"{self._remote.name} sent something unreadable: {malformed}") from None
+        else:
+            return answer
         return None
 
     def _aborted(self) -> PeerRejected | PeerUnreachable:
@@ -194,23 +198,23 @@ class RetrievingAssociation(RequestedAssociation):
 
     def _take(self, context_id: int, control: int, fragment: memoryview) -> Command | None:
         if not control & COMMAND:
-            return self._take_data(context_id, fragment, is_last=bool(control & LAST))
+            self._take_data(context_id, fragment, is_last=bool(control & LAST))
+            return None
         if self._storing is not None or len(self._half_command) + len(fragment) > _MAXIMUM_COMMAND:
             raise MalformedPdu("a command inside a data set, or without end")
         self._half_command += fragment
         if not control & LAST:
             return None
-        command = command_set.decode(bytes(self._half_command))
+        command = command_set.decode(_command_group(self._half_command))
         self._half_command.clear()
         if command.field == command_set.C_STORE_RQ and self._store is not None and context_id in self._forms:
             self._begin(context_id, command)
             return None
         if command.field not in (command_set.C_GET_RSP, command_set.C_MOVE_RSP):
             raise MalformedCommand("a command that was not asked for")
-        if not command.has_dataset:
-            return command
-        self._response = command
-        return None
+        # The identifier of a response lists what failed; some announce it and send none, and the counts say as much.
+        self._passes_over = command.has_dataset
+        return command
 
     def _begin(self, context_id: int, command: Command) -> None:
         assert self._store is not None
@@ -228,7 +232,7 @@ class RetrievingAssociation(RequestedAssociation):
         )
         self._storing = context_id, command, storing
 
-    def _take_data(self, context_id: int, fragment: memoryview, *, is_last: bool) -> Command | None:
+    def _take_data(self, context_id: int, fragment: memoryview, *, is_last: bool) -> None:
         if self._storing is not None and self._storing[0] == context_id:
             _, command, storing = self._storing
             storing.write(fragment)
@@ -236,14 +240,10 @@ class RetrievingAssociation(RequestedAssociation):
                 status = storing.finish()
                 self._storing = None
                 self._respond(context_id, command, status)
-            return None
-        if self._response is None:
+        elif not self._passes_over:
             raise MalformedPdu("a data set without its command")
-        # The identifier of a response lists what failed; the counts say as much.
-        response = self._response
-        if is_last:
-            self._response = None
-        return response if is_last else None
+        elif is_last:
+            self._passes_over = False
 
     def _respond(self, context_id: int, request: Command, status: int) -> None:
         response = Command(
@@ -254,3 +254,10 @@ class RetrievingAssociation(RequestedAssociation):
             status=status,
         )
         self._send(context_id, response, b"")
+
+
+def _command_group(content: bytearray) -> bytes:
+    """Return the elements of group 0000; behind them Orthanc 1.10 writes into the command what C-GET could not send."""
+    if content[:8] != _GROUP_LENGTH:
+        return bytes(content)
+    return bytes(content[: 12 + int.from_bytes(content[8:12], "little")])

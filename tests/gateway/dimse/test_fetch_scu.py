@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.uid import UID, JPEG2000Lossless, RLELossless
 from pynetdicom import AE, StoragePresentationContexts, evt
 
 from gateway.config import NodeConfig, Peer
 from gateway.dimse import fetch_scu, retrieve_scu
-from gateway.dimse.contexts import STUDY_ROOT_FIND, STUDY_ROOT_GET, STUDY_ROOT_MOVE
+from gateway.dimse.contexts import STORAGE_CLASSES, STUDY_ROOT_FIND, STUDY_ROOT_GET, STUDY_ROOT_MOVE, TRANSFER_SYNTAXES
 from gateway.dimse.fetch_scu import FetchScu
 from gateway.domain.errors import GatewayError, IllegalTransition, NotFound, PeerRejected, PeerUnreachable
 from gateway.services.fetch import Fetched, Fetcher, FetchOrder, FetchWay, FoundStudy, QueryTooWide, StudyQuery
@@ -109,7 +110,19 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
         for study, date in (("a", "20250101"), ("b", "20250301")):
             for number in range(IMAGES):
                 orthanc.upload(make_instance(number, study=study, StudyDate=date, StudyDescription="Head"))
+        for number, syntax in enumerate((None, RLELossless, JPEG2000Lossless)):
+            orthanc.upload(_compressed(number, syntax))
         yield Archive(orthanc, node_port)
+
+
+def _compressed(number: int, syntax: UID | None) -> bytes:
+    content = make_instance(number, study="c", side=64, PatientID="P3", StudyDate="20240101")
+    if syntax is None:
+        return content
+    dataset, buffer = dcmread(io.BytesIO(content)), io.BytesIO()
+    dataset.compress(syntax, generate_instance_uid=False)
+    dataset.save_as(buffer)
+    return buffer.getvalue()
 
 
 def test_candidates_are_listed_without_what_names_the_patient(archive: Archive, folder: ReceivingFolder) -> None:
@@ -158,6 +171,13 @@ def test_an_archive_that_allows_it_sends_a_study_on_our_own_association(
         ("ORTHANC", "PRIORS", "dicom", {"DUPLICATE": IMAGES}),
     ]
     assert site.audit == [("INSTANCES_RECEIVED", "ORTHANC"), ("STUDY_FETCHED", "admin")] * 2
+
+
+def test_compressed_objects_come_as_the_archive_holds_them(archive: Archive, folder: ReceivingFolder) -> None:
+    with Site(folder, archive.port).open() as site:
+        assert site.fetch("c").completed == IMAGES
+    forms = {row.transfer_syntax_uid for row in folder.rows(Instance)}
+    assert forms == {EXPLICIT, str(RLELossless), str(JPEG2000Lossless)}
 
 
 def test_an_archive_that_allows_no_get_moves_a_study_to_us(archive: Archive, folder: ReceivingFolder) -> None:
@@ -400,10 +420,26 @@ def test_a_fetch_in_progress_is_ended_when_the_gateway_stops_and_is_not_begun_tw
     assert [type(error) for error in errors] == [PeerUnreachable]
 
 
-def test_classes_of_the_study_are_proposed_first_and_never_too_many() -> None:
+def test_classes_of_the_study_are_proposed_first_in_every_form_and_never_too_many() -> None:
     rare = "1.2.840.10008.5.1.4.1.1.66.7"
-    proposed = fetch_scu._storage_classes([rare, "1.2.3"])
-    assert proposed[0] == rare
-    assert "1.2.3" not in proposed
-    assert MR in proposed
-    assert len(set(proposed)) == len(proposed) <= 127
+    proposed = fetch_scu._storage_contexts([rare, "1.2.3"])
+    assert proposed[: len(TRANSFER_SYNTAXES)] == [(rare, (syntax,)) for syntax in TRANSFER_SYNTAXES]
+    classes = [storage_class for storage_class, _ in proposed]
+    assert "1.2.3" not in classes
+    assert MR in classes
+    many = fetch_scu._storage_contexts(sorted(STORAGE_CLASSES)[:20])
+    assert len(set(many)) == len(many) <= len(proposed) == 127
+
+
+def test_what_orthanc_could_not_transcode_for_a_get_is_told_and_moved_instead(
+    archive: Archive, folder: ReceivingFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # One context for all transfer syntaxes: Orthanc breaks off and writes its answer's identifier into the command.
+    one_each = [(MR, tuple(TRANSFER_SYNTAXES))]
+    monkeypatch.setattr(fetch_scu, "_storage_contexts", lambda _: one_each)
+    with Site(folder, archive.port, archive.node_port).open() as site:
+        with pytest.raises(PeerRejected, match="0xC000 unable to process") as refused:
+            site.fetch("c", way=FetchWay.GET)
+        assert site.fetch("c").service == "C-MOVE"
+        _wait_for(lambda: len(site.kept) == IMAGES)
+    assert refused.value.code == "NOTHING_SENT"
