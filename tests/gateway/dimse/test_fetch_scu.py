@@ -16,13 +16,15 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID, JPEG2000Lossless, RLELossless
 from pynetdicom import AE, StoragePresentationContexts, evt
 
-from gateway.config import NodeConfig, Peer
+from gateway.config import Config, NodeConfig, Peer
 from gateway.dimse import fetch_scu, retrieve_scu
+from gateway.dimse.archive import archive_of
 from gateway.dimse.contexts import STORAGE_CLASSES, STUDY_ROOT_FIND, STUDY_ROOT_GET, STUDY_ROOT_MOVE, TRANSFER_SYNTAXES
 from gateway.dimse.fetch_scu import FetchScu
 from gateway.domain.errors import GatewayError, IllegalTransition, NotFound, PeerRejected, PeerUnreachable
 from gateway.services.fetch import Fetched, Fetcher, FetchOrder, FetchWay, FoundStudy, QueryTooWide, StudyQuery
 from gateway.store.tables import AuditEvent, Instance, Study
+from tests.support.certificates import Authority, Certificate, make_authority
 from tests.support.dcmtk_peer import require_program
 from tests.support.instances import EXPLICIT, MR, make_instance, uid
 from tests.support.orthanc_peer import OrthancPeer, running_orthanc
@@ -443,3 +445,31 @@ def test_what_orthanc_could_not_transcode_for_a_get_is_told_and_moved_instead(
         assert site.fetch("c").service == "C-MOVE"
         _wait_for(lambda: len(site.kept) == IMAGES)
     assert refused.value.code == "NOTHING_SENT"
+
+
+# ------------------------------------------------------------------------------------------------- TLS
+def test_a_peer_that_speaks_tls_is_queried_and_sends_by_tls(folder: ReceivingFolder, tmp_path: Path) -> None:
+    root = make_authority(tmp_path / "ca", "root")
+    theirs, ours = root.issue("theirs"), root.issue("ours")
+    other = ReceivingFolder(tmp_path / "other")
+    for number in range(IMAGES):
+        other.upload(make_instance(number, study="a"))
+    archive = archive_of(Config(), other.database, other.blobs, other.clock)
+    with other.node(archive=archive, ae_title="ORTHANC", tls=_tls(root, theirs)) as (_, port):
+        peer = Peer(ae_title="ORTHANC", host="127.0.0.1", port=port, tls=True)
+        config = NodeConfig.model_validate({"peers": (peer,), "port": free_port(), "tls": _tls(root, ours)})
+        with folder.node(**config.model_dump()) as (node, _):
+            scu = FetchScu(config, node.called_out, lambda: "")
+            found = scu.find(peer, StudyQuery(study_instance_uid=uid("a")))
+            fetched = scu.fetch(peer, FetchOrder(study_instance_uid=uid("a"), called_aet="OVERREAD"))
+            plain = peer.model_copy(update={"tls": False})
+            with pytest.raises(GatewayError):
+                scu.find(plain, StudyQuery(study_instance_uid=uid("a")))
+    other.close()
+    assert [study.instances for study in found] == [IMAGES]
+    assert (fetched.service, fetched.completed, fetched.is_complete) == ("C-GET", IMAGES, True)
+    assert sorted(row.sop_instance_uid for row in folder.rows(Instance)) == _images("a")
+
+
+def _tls(root: Authority, own: Certificate) -> dict[str, object]:
+    return {"certificate_file": own.certificate, "key_file": own.key, "ca_file": root.root}
