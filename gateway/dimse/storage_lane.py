@@ -132,18 +132,36 @@ class _Association:
 
     def _until_end(self) -> str:
         while True:
-            kind, body = self._wire.read_pdu()
+            kind, length = self._wire.read_header()
             if kind == DATA_TF:
-                for context_id, control, fragment in fragments(body):
-                    self._take(context_id, control, fragment)
-            elif kind == RELEASE_RQ:
+                if not self._take_in_place(length):
+                    for context_id, control, fragment in fragments(self._wire.read_body(length)):
+                        self._take(context_id, control, fragment)
+                continue
+            self._wire.read_body(length)
+            if kind == RELEASE_RQ:
                 self._wire.send(RELEASE_RESPONSE)
                 return "released"
-            elif kind == ABORT:
-                return "aborted"
-            else:
+            if kind != ABORT:
                 self._wire.send(ABORT_UNEXPECTED)
-                return "aborted"
+            return "aborted"
+
+    def _take_in_place(self, length: int) -> bool:
+        """Read the only fragment of a P-DATA-TF to where its instance is held; False if the PDU is to be read whole."""
+        if self._storing is None:
+            return False
+        fragment = self._wire.only_fragment(length)
+        if fragment is None or fragment[0] != self._storing[0] or fragment[1] & COMMAND:
+            return False
+        _, control, size = fragment
+        room = self._storing[2].room(size)
+        if room is None:
+            return False
+        self._wire.read_fragment(room)
+        self._storing[2].filled(size)
+        if control & LAST:
+            self._finish()
+        return True
 
     def _take(self, context_id: int, control: int, fragment: memoryview) -> None:
         """Take one fragment of a command or of a data set."""
@@ -181,12 +199,16 @@ class _Association:
     def _take_data(self, context_id: int, fragment: memoryview, *, is_last: bool) -> None:
         if self._storing is None or self._storing[0] != context_id:
             raise MalformedPdu("a data set without its command")
-        _, command, storing = self._storing
-        storing.write(fragment)
+        self._storing[2].write(fragment)
         if is_last:
-            status = storing.finish()
-            self._storing = None
-            self._respond(context_id, command, status)
+            self._finish()
+
+    def _finish(self) -> None:
+        assert self._storing is not None
+        context_id, command, storing = self._storing
+        status = storing.finish()
+        self._storing = None
+        self._respond(context_id, command, status)
 
     def _respond(self, context_id: int, request: Command, status: int) -> None:
         response = Command(

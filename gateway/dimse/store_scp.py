@@ -97,6 +97,15 @@ class Storing:
             except Exception as error:  # noqa: BLE001 - an SCP answers and goes on
                 self._fail(error)
 
+    def room(self, size: int) -> memoryview | None:
+        """Return memory for the next bytes of the data set, to be told of by `filled`; None: hand them to `write`."""
+        return None if self._instance is None else self._instance.room(size)
+
+    def filled(self, size: int) -> None:
+        """Take the bytes that were read to where `room` said."""
+        if self._instance is not None:
+            self._instance.filled(size)
+
     def finish(self) -> int:
         """Keep the instance; return the status to answer."""
         if self._instance is None:

@@ -14,7 +14,6 @@ import logging
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -83,22 +82,18 @@ class TlsWire(Wire):
         self._secured.settimeout(self._pdu_seconds)
         super().send(content)
 
-    def _read(self, target: memoryview, seconds: float) -> None:
-        position, until = 0, time.monotonic() + seconds
-        while position < len(target):
-            self._secured.settimeout(max(0.001, until - time.monotonic()))
-            try:
-                received = self._secured.recv_into(target[position:])
-            except ssl.SSLError as error:
-                # In TLS 1.3 a refusal of our certificate arrives only here.
-                raise TlsRefused(sentence(error)) from None
-            except OSError:
-                raise ConnectionLost("the peer is gone or too slow") from None
-            if received == 0:
-                raise ConnectionLost("the peer closed the connection")
-            if position == 0:
-                until = time.monotonic() + self._pdu_seconds
-            position += received
+    def _receive(self, target: memoryview, seconds: float, _flags: int = 0) -> int:
+        self._secured.settimeout(max(0.001, seconds))
+        try:
+            received = self._secured.recv_into(target)
+        except ssl.SSLError as error:
+            # In TLS 1.3 a refusal of our certificate arrives only here.
+            raise TlsRefused(sentence(error)) from None
+        except OSError:
+            raise ConnectionLost("the peer is gone or too slow") from None
+        if received == 0:
+            raise ConnectionLost("the peer closed the connection")
+        return received
 
 
 def wire_on(connection: socket.socket, *, idle_seconds: float, pdu_seconds: float = 60.0) -> Wire:

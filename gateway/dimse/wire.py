@@ -6,6 +6,7 @@ Stock dcmtk peers write each PDU in two pieces with Nagle on; with delayed ackno
 
 from __future__ import annotations
 
+import math
 import socket
 import time
 from collections.abc import Iterator
@@ -23,6 +24,10 @@ _QUICKACK: Final = getattr(socket, "TCP_QUICKACK", None)
 #: A peer that asks for shorter PDUs than this gets these.
 _SMALLEST_PDU: Final = 128
 _UNLIMITED: Final = 1 << 20
+_LONGEST_PDU: Final = MAXIMUM_PDU_LENGTH + PDU_LENGTH_TOLERANCE
+#: Bytes read at once when they are there.
+_READ_AHEAD: Final = 2 * _LONGEST_PDU
+_WAIT_FOR_ALL: Final = getattr(socket, "MSG_WAITALL", 0)
 
 
 class ConnectionLost(Exception):
@@ -50,8 +55,10 @@ class Wire:
         connection.settimeout(None)
         whole, rest = int(pdu_seconds), int(pdu_seconds % 1 * 1e6)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, pack("@ll", whole, rest))
-        self._buffer = bytearray(MAXIMUM_PDU_LENGTH + PDU_LENGTH_TOLERANCE)
+        self._buffer = bytearray(_READ_AHEAD)
         self._view = memoryview(self._buffer)
+        #: What was read and not yet taken.
+        self._start = self._end = 0
         self._timeout = 0.0
 
     def read_pdu(self) -> tuple[int, memoryview]:
@@ -69,16 +76,74 @@ class Wire:
         MalformedPdu
             If it is longer than agreed, or of no known type.
         """
-        header = self._view[: HEADER.size]
-        self._read(header, self.idle_seconds)
-        kind, length = HEADER.unpack(header)
+        kind, length = self.read_header()
+        return kind, self.read_body(length)
+
+    def read_header(self) -> tuple[int, int]:
+        """Read the header of the next PDU; return its type and the length of its body, which is still to be read.
+
+        Raises
+        ------
+        ConnectionLost
+            If the peer is gone or too slow.
+        MalformedPdu
+            If it is longer than agreed, or of no known type.
+        """
+        self._need(HEADER.size, self.idle_seconds if self._start == self._end else self._pdu_seconds)
+        kind, length = HEADER.unpack_from(self._buffer, self._start)
         if not 1 <= kind <= 7:
             raise MalformedPdu("a PDU of unknown type")
-        if length > len(self._buffer):
+        if length > _LONGEST_PDU:
             raise MalformedPdu("a PDU longer than agreed")
-        body = self._view[:length]
-        self._read(body, self._pdu_seconds)
-        return kind, body
+        self._start += HEADER.size
+        return kind, length
+
+    def read_body(self, length: int) -> memoryview:
+        """Read the body of a PDU; the view is valid until the next one is read.
+
+        Raises
+        ------
+        ConnectionLost
+            If the peer is gone or too slow.
+        """
+        self._need(length, self._pdu_seconds)
+        self._start += length
+        return self._view[self._start - length : self._start]
+
+    def only_fragment(self, length: int) -> tuple[int, int, int] | None:
+        """Look whether a P-DATA-TF holds one presentation data value, as those with the bulk of a data set do.
+
+        Returns
+        -------
+        int, int, int or None
+            Context id, message control header and size of its fragment, for `read_fragment`; None if it holds something
+            else. Nothing of the body is taken, so that `read_body` may read it as well.
+
+        Raises
+        ------
+        ConnectionLost
+            If the peer is gone or too slow.
+        """
+        if length < _PDV.size:
+            return None
+        self._need(_PDV.size, self._pdu_seconds)
+        size, context_id, control = _PDV.unpack_from(self._buffer, self._start)
+        return (context_id, control, length - _PDV.size) if size + 4 == length else None
+
+    def read_fragment(self, target: memoryview) -> None:
+        """Read the fragment that `only_fragment` told of to where it is wanted.
+
+        Raises
+        ------
+        ConnectionLost
+            If the peer is gone or too slow.
+        """
+        begin = self._start + _PDV.size
+        is_here = min(self._end - begin, len(target))
+        target[:is_here] = self._view[begin : begin + is_here]
+        self._start = begin + is_here
+        if is_here < len(target):
+            self._read_whole(target[is_here:])
 
     def send(self, content: bytes) -> None:
         """Send bytes in one write.
@@ -127,25 +192,46 @@ class Wire:
         if pending:
             self.send(bytes(pending))
 
-    def _read(self, target: memoryview, seconds: float) -> None:
-        position, count = 0, len(target)
+    def _need(self, count: int, seconds: float) -> None:
+        """Have `count` bytes in the buffer, and whatever else is there already: each call of the system is dear."""
+        if self._end - self._start >= count:
+            return
+        if self._start + count > len(self._buffer) or self._start == self._end:
+            kept = self._end - self._start
+            self._view[:kept] = self._view[self._start : self._end]
+            self._start, self._end = 0, kept
         until = 0.0
-        while position < count:
-            self._arm(seconds)
-            try:
-                received = self._connection.recv_into(target[position:], 0, socket.MSG_WAITALL)
-            except OSError:
-                raise ConnectionLost("the peer is gone or too slow") from None
-            if received == 0:
-                raise ConnectionLost("the peer closed the connection")
-            position += received
-            if position < count:
-                until = until or time.monotonic() + self._pdu_seconds
-                seconds = until - time.monotonic()
-                if seconds <= 0:
-                    raise ConnectionLost("the peer is too slow")
+        while self._end - self._start < count:
+            self._end += self._receive(self._view[self._end :], seconds)
+            until = until or time.monotonic() + self._pdu_seconds
+            seconds = until - time.monotonic()
+            if seconds <= 0:
+                raise ConnectionLost("the peer is too slow")
+
+    def _read_whole(self, target: memoryview) -> None:
+        position, seconds = 0, self._pdu_seconds
+        until = time.monotonic() + seconds
+        while position < len(target):
+            position += self._receive(target[position:], seconds, _WAIT_FOR_ALL)
+            seconds = until - time.monotonic()
+            if seconds <= 0:
+                raise ConnectionLost("the peer is too slow")
+
+    def _receive(self, target: memoryview, seconds: float, flags: int = 0) -> int:
+        """Wait for bytes, one at least; return how many came."""
+        self._arm(seconds)
+        try:
+            received = self._connection.recv_into(target, 0, flags)
+        except OSError:
+            raise ConnectionLost("the peer is gone or too slow") from None
+        if received == 0:
+            raise ConnectionLost("the peer closed the connection")
+        return received
 
     def _arm(self, seconds: float) -> None:
+        if seconds > 2:
+            # A second more or less is not worth a call of the system.
+            seconds = math.ceil(seconds)
         if seconds != self._timeout:
             value = pack("@ll", int(seconds), max(1, int(seconds % 1 * 1e6)))
             self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
