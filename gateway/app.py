@@ -225,6 +225,7 @@ class Parts:
         """Start everything on `stack`, doors last; return the ready line."""
         self._journal.start()
         stack.callback(self._journal.close)
+        self._receiver.prepare()
         self._dispatcher.start()
         stack.callback(partial(self._dispatcher.stop, grace_s=_DRAIN_S))
         keeping = self._retention, self._peer_notes, self._commitments

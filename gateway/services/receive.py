@@ -39,6 +39,7 @@ from gateway.services.record_instance import (
     record_new,
 )
 from gateway.services.record_transfer import Transfer, record_transfer
+from gateway.services.rehearsal import rehearse
 from gateway.services.replay_journal import Keeping, described, replayed
 from gateway.services.same_content import same_content
 from gateway.store.blobs import BlobStore, Incoming
@@ -96,7 +97,19 @@ class Receiver:
         self._commits = GroupCommit(database.write, Session.begin_nested)
         self._journal = journal
         self._images = ImageRows()
-        self._image_commits = GroupCommit(JournaledRows(database).write, JournaledTransaction.nested)
+        self._image_rows = JournaledRows(database)
+        self._image_commits = GroupCommit(self._image_rows.write, JournaledTransaction.nested)
+
+    def prepare(self) -> None:
+        """Do before the doors open what the first image would wait for.
+
+        Raises
+        ------
+        StorageFull, StorageUnavailable
+            If the database fails.
+        """
+        rows = self._image_rows if self._database.can_be_journaled else None
+        rehearse(self._database, rows, self._images, self._clock())
 
     def require_room(self) -> None:
         """Refuse before anything is accepted.
@@ -390,6 +403,14 @@ class IncomingInstance:
                 f"the instance is larger than {self._maximum_size // _MB} MB (node.maximum_object_mb)", code="TOO_LARGE"
             )
         self._incoming.write(dataset)
+
+    def room(self, size: int) -> memoryview | None:
+        """Return where the next bytes of the data set may be read to; None if they must go through `write`."""
+        return self._incoming.room(size) if self._incoming.size + size <= self._maximum_size else None
+
+    def filled(self, size: int) -> None:
+        """Take as many bytes of what was read to where `room` said."""
+        self._incoming.filled(size)
 
     def finish(self, header: ReceivedHeader | None = None) -> Received:
         """Check the whole, make it durable and record it.

@@ -275,11 +275,26 @@ class Incoming:
         if self._held is not None and self.size + len(content) > HELD_IN_MEMORY:
             self.stage()
         if self._held is not None:
-            self._held[self.size : self.size + len(content)] = content
+            # Through a view: assigned to the array itself, the bytes would be copied twice.
+            with memoryview(self._held) as whole:
+                whole[self.size : self.size + len(content)] = content
         else:
             self._write(content)
         self._hash.update(content)
         self.size += len(content)
+
+    def room(self, size: int) -> memoryview | None:
+        """Return where the next bytes may be read to, told of by `filled` then; None where they must be written."""
+        if self._held is None or self.size + size > HELD_IN_MEMORY:
+            return None
+        return memoryview(self._held)[self.size : self.size + size]
+
+    def filled(self, size: int) -> None:
+        """Append as many bytes of those that were read to where `room` said."""
+        assert self._held is not None
+        with memoryview(self._held) as whole, whole[self.size : self.size + size] as content:
+            self._hash.update(content)
+        self.size += size
 
     @contextlib.contextmanager
     def content(self) -> Iterator[memoryview]:

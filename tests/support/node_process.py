@@ -94,6 +94,7 @@ def main() -> None:
     blobs.sweep_incoming(receiver.is_kept)
     journal.replay(receiver.replay)
     journal.start()
+    receiver.prepare()
     config = NodeConfig(port=arguments.port, ae_title=arguments.ae_title, maximum_associations=200)
     node = DicomNode(config, receiver, lambda _transfer: None)
     stopped = threading.Event()
