@@ -10,6 +10,7 @@ from dicom_sr.errors import InvalidUid
 
 #: UID of this software as the creator of instances (Instance Creator UID (0008,0014)).
 INSTANCE_CREATOR_UID = "2.25.156830421763498126041713386530285196370"
+_PATH_SAFE = re.compile(r"[0-9]+(\.[0-9]+)*")
 
 _UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+")
 
@@ -39,7 +40,7 @@ def is_valid_uid(text: str) -> bool:
 
 def is_path_safe_uid(text: str) -> bool:
     """Whether `text` holds only digits and dots and fits 64 characters: tolerant of leading zeros, safe in a path."""
-    return 0 < len(text) <= 64 and re.fullmatch(r"[0-9]+(\.[0-9]+)*", text) is not None
+    return 0 < len(text) <= 64 and _PATH_SAFE.fullmatch(text) is not None
 
 
 def require_uid(text: str, what: str) -> str:

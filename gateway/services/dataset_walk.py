@@ -53,6 +53,9 @@ class Encoding:
 
 _HEADERS = {False: Struct("<HH2sH"), True: Struct(">HH2sH")}
 _LONGS = {False: Struct("<I"), True: Struct(">I")}
+#: Read by `_Walk._header`.
+_OTHER = (0, 0, b"", 0)
+_NEVER_AT_TOP = frozenset((0x0000, 0x0002, 0xFFFE))
 _IMPLICIT = Encoding(explicit=False, big_endian=False)
 
 
@@ -102,19 +105,25 @@ class _Walk:
         self._encoding = encoding
 
     def top_level(self, wanted: Collection[int], values: dict[int, bytes]) -> None:
+        view, end, is_explicit = self._view, self._end, self._encoding.explicit
+        unpack = _HEADERS[self._encoding.big_endian].unpack_from
         position = 0
-        while position < self._end:
-            tag, length, start = self._header(position, self._encoding)
-            if tag >> 16 in (0, 2, 0xFFFE):
+        while position < end:
+            # Nearly every element has an explicit VR with a short length: an image has a hundred of them.
+            group, element, vr, length = unpack(view, position) if is_explicit and position + 8 <= end else _OTHER
+            tag, start = group << 16 | element, position + 8
+            if vr not in _SHORT_VRS:
+                tag, length, start = self._header(position, self._encoding)
+            if tag >> 16 in _NEVER_AT_TOP:
                 raise _unreadable("an element that no data set may hold stands at its top level")
             if length == _UNDEFINED:
                 position = self._undefined(start, self._nested_encoding(position, tag), 1)
                 continue
             position = start + length
-            if position > self._end:
+            if position > end:
                 raise _truncated()
             if tag in wanted:
-                values[tag] = bytes(self._view[start : start + min(length, MAXIMUM_INDEXED)])
+                values[tag] = bytes(view[start : start + min(length, MAXIMUM_INDEXED)])
 
     def _header(self, position: int, encoding: Encoding) -> tuple[int, int, int]:
         """Return tag, value length and where the value starts."""

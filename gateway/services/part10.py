@@ -23,6 +23,7 @@ IMPLEMENTATION_VERSION_NAME = "OVERREAD"
 
 _PREAMBLE = bytes(128) + b"DICM"
 _HEADER = Struct("<HH2sH")
+_VERSION = Struct("<HH2sHI2s").pack(2, 1, b"OB", 0, 2, b"\x00\x01")
 _LONG_VRS = frozenset((b"OB", b"OW", b"UN", b"SQ", b"UT", b"UC", b"UR", b"OD", b"OF", b"OL", b"OV", b"SV", b"UV"))
 _TRANSFER_SYNTAX_UID = 0x0010
 
@@ -47,7 +48,7 @@ def file_meta(*, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid:
     """Return preamble, prefix and file meta information for a data set, always the same for the same arguments."""
     elements = b"".join(
         (
-            Struct("<HH2sHI2s").pack(2, 1, b"OB", 0, 2, b"\x00\x01"),
+            _VERSION,
             _uid(0x0002, sop_class_uid),
             _uid(0x0003, sop_instance_uid),
             _uid(_TRANSFER_SYNTAX_UID, transfer_syntax_uid),
@@ -55,7 +56,7 @@ def file_meta(*, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid:
             _HEADER.pack(2, 0x0013, b"SH", len(IMPLEMENTATION_VERSION_NAME)) + IMPLEMENTATION_VERSION_NAME.encode(),
         )
     )
-    return _PREAMBLE + Struct("<HH2sHI").pack(2, 0, b"UL", 4, len(elements)) + elements
+    return _PREAMBLE + _HEADER.pack(2, 0, b"UL", 4) + len(elements).to_bytes(4, "little") + elements
 
 
 def file_layout(content: bytes | memoryview) -> FileLayout:

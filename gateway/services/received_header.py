@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from pydicom import charset
 
@@ -110,7 +111,7 @@ def read_header(dataset: bytes | memoryview, transfer_syntax_uid: str) -> Receiv
     raw = walk(dataset, transfer_syntax_uid, _WANTED)
     order = "big" if encoding_of(transfer_syntax_uid).big_endian else "little"
     encodings = _encodings(raw.get(_CHARACTER_SET, b""))
-    texts = {keyword: _text(raw[tag], encodings) for tag, keyword in _TEXTS.items() if tag in raw}
+    texts = {keyword: _remembered_text(raw[tag], encodings) for tag, keyword in _TEXTS.items() if tag in raw}
     frames = texts.pop("number_of_frames", "1")
     for keyword, name in _IDENTITY.items():
         require_uid(texts.get(keyword, ""), name)
@@ -144,13 +145,20 @@ def _unsigned(raw: bytes, is_big: bool) -> int:
     return int.from_bytes(raw[:2], "big" if is_big else "little") if len(raw) >= 2 else 0
 
 
-def _encodings(raw: bytes) -> list[str]:
+@lru_cache(maxsize=64)
+def _encodings(raw: bytes) -> tuple[str, ...]:
     """Return Python codecs for Specific Character Set; a term nobody knows is read as Latin-1."""
     terms = [term.strip() for term in raw.decode("ascii", "replace").rstrip("\x00 ").split("\\")]
-    return [charset.python_encoding.get(term, "iso8859") for term in terms]
+    return tuple(charset.python_encoding.get(term, "iso8859") for term in terms)
 
 
-def _text(raw: bytes, encodings: list[str]) -> str:
+@lru_cache(maxsize=1024)
+def _remembered_text(raw: bytes, encodings: tuple[str, ...]) -> str:
+    # The images of a series say the same of patient, study and series.
+    return _text(raw, encodings)
+
+
+def _text(raw: bytes, encodings: tuple[str, ...]) -> str:
     raw = raw.replace(b"\x00", b"").strip()
     if raw.isascii() and b"\x1b" not in raw:
         text = raw.decode("ascii")
@@ -168,8 +176,8 @@ def _text(raw: bytes, encodings: list[str]) -> str:
 _PLAIN = {"iso2022_jp": "shift_jis", "iso2022_jp_2": "euc_jp", "iso_ir_58": "gb2312"}
 
 
-def _with_escapes(raw: bytes, encodings: list[str]) -> str:
+def _with_escapes(raw: bytes, encodings: tuple[str, ...]) -> str:
     try:
-        return charset.decode_bytes(raw, encodings, set(b"\\^="))
+        return charset.decode_bytes(raw, list(encodings), set(b"\\^="))
     except (LookupError, UnicodeError, UserWarning):
         return raw.decode("ascii", "replace")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Executable
@@ -36,17 +37,18 @@ class Prepared:
         assert isinstance(compiled, SQLCompiler)
         self.sql = str(compiled)
         self._constants = compiled.params
-        self._names: list[tuple[str, Callable[[Any], Any] | None]] = [
-            (name, compiled.binds[name].type.dialect_impl(dialect).bind_processor(dialect))
-            for name in compiled.positiontup or ()
+        self._names = tuple(compiled.positiontup or ())
+        processors = (compiled.binds[name].type.dialect_impl(dialect).bind_processor(dialect) for name in self._names)
+        #: By place; times and members of enumerations come again and again.
+        self._processors: list[tuple[int, Callable[[Any], Any]]] = [
+            (place, lru_cache(maxsize=64)(processor)) for place, processor in enumerate(processors) if processor
         ]
 
     def values(self, given: Mapping[str, object]) -> list[object]:
         """Return the values of a call in the driver's order and form."""
-        values = []
-        for name, processed in self._names:
-            value = given[name] if name in given else self._constants[name]
-            values.append(value if processed is None else processed(value))
+        values = [given[name] if name in given else self._constants[name] for name in self._names]
+        for place, processor in self._processors:
+            values[place] = processor(values[place])
         return values
 
 
