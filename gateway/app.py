@@ -28,6 +28,7 @@ from gateway.dispatch.folder_lock import FolderLock
 from gateway.dispatch.inline import InlineDispatcher
 from gateway.dispatch.loop import Loop
 from gateway.domain.errors import ConfigurationError, GatewayError, PeerRejected, PeerUnreachable
+from gateway.domain.instance import EDIT_KINDS
 from gateway.domain.qc_status import QcStatus
 from gateway.services import assemble, holds, review
 from gateway.services.accept_edit import handle_edit, pending_edits
@@ -47,7 +48,7 @@ from gateway.services.peer_log import PeerLog
 from gateway.services.picture_cache import PictureCache
 from gateway.services.pictures import Pictures
 from gateway.services.purge import Purger
-from gateway.services.receive import Receiver
+from gateway.services.receive import Received, Receiver
 from gateway.store.migrate import upgrade
 from gateway.store.receive_journal import ReceiveJournal
 from gateway.web.access import http_bind
@@ -197,7 +198,7 @@ class Parts:
             env.blobs,
             env.clock,
             config.node.minimum_free_mb,
-            lambda _received: self._edits.wake(),
+            self._on_received,
             maximum_object_mb=config.node.maximum_object_mb,
             journal=self._journal,
         )
@@ -267,6 +268,12 @@ class Parts:
         except (PeerUnreachable, PeerRejected) as error:
             log.warning("the sender cannot be asked for its count", peer=peer.ae_title, code=error.code)
             return None
+
+    def _on_received(self, received: Received) -> None:
+        # An image wakes nobody: studies are looked at when an association ends, and looking for edits for each image
+        # of each study would cost as much as receiving it.
+        if received.kind in EDIT_KINDS:
+            self._edits.wake()
 
     def _take_edits(self) -> bool:
         for uid in pending_edits(self._env):
