@@ -84,9 +84,12 @@ def load_segmentation(
 def load_worst_slices(session: Session, blobs: BlobStore, run: StageRun) -> dict[str, tuple[int, ...]]:
     """Return slice indices, worst first, by segment label; empty when the stage names none."""
     artifact = artifacts_of(session, run).get(WORST_SLICES)
-    if artifact is None:
-        return {}
-    return {label: tuple(slices) for label, slices in json.loads(blobs.read(artifact.sha256)).items()}
+    return decode_worst_slices(blobs.read(artifact.sha256)) if artifact else {}
+
+
+def decode_worst_slices(content: bytes) -> dict[str, tuple[int, ...]]:
+    """Return slice indices, worst first, by segment label, from the bytes of their artifact."""
+    return {label: tuple(slices) for label, slices in json.loads(content).items()}
 
 
 def load_probabilities(session: Session, blobs: BlobStore, run: StageRun) -> Maps:

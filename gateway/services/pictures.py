@@ -1,11 +1,11 @@
-"""Pictures for the pages: slices of a case's image with its segmentations, and what an edit changed.
+"""Pictures for the pages: slices of a case's image with its segmentations, and where two of them differ.
 
-numpy and Pillow are imported on first use; nothing here is needed to receive, grade or deliver.
+Pillow is imported on first use; nothing here is needed to receive, grade or deliver.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from sqlmodel import col, select
 
 from gateway.domain.errors import NotFound
-from gateway.services import slice_drawing
+from gateway.services import ledger, slice_drawing
 from gateway.services.picture_cache import DisplayLayers, DisplayVolume, PictureCache
 from gateway.store.blobs import BlobStore
 from gateway.store.database import Database
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from dicom_sr.segmentation import Segmentation
     from dicom_sr.volume import Volume
 
-#: Role of the artifact that holds a stage's segmentation.
-SEGMENTATION_ROLE = "segmentation"
+#: Takes what is shown out of a volume: one slice, or all of it.
+_Pick = Callable[["npt.NDArray[Any]"], "npt.NDArray[Any]"]
 
 
 class Plane(IntEnum):
@@ -83,6 +83,20 @@ class LegendEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Which two segmentations are compared.
+
+    Parameters
+    ----------
+    stage : str
+        Its output before the edit that opened the iteration and after; empty compares the pseudo ground truth of
+        segmentation QC with the result.
+    """
+
+    stage: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PictureSet:
     """What a page must know to show the slices of one plane.
 
@@ -95,13 +109,17 @@ class PictureSet:
     width, height : int
         Pixels of a picture.
     profile : tuple of int
-        Segmented (or, for an edit, changed) voxels of each slice.
+        Segmented (or, in a comparison, differing) voxels of each slice.
     start : int
         Slice to show first: the one with the highest profile.
     edges : tuple of str, (left, top, right, bottom)
         Patient directions at the edges: L R A P H F.
     legend : tuple of LegendEntry
         Segments in drawing order.
+    worst : mapping of str to sequence of int
+        By segment label, the acquired slices where segmentation QC doubts it most, worst first.
+    has_second : bool
+        Whether segmentation QC made a pseudo ground truth.
     """
 
     plane: Plane
@@ -112,6 +130,8 @@ class PictureSet:
     start: int
     edges: tuple[str, str, str, str]
     legend: tuple[LegendEntry, ...]
+    worst: Mapping[str, Sequence[int]]
+    has_second: bool
 
 
 class Pictures:
@@ -133,19 +153,19 @@ class Pictures:
         self._source = source
         self._cache = cache
 
-    def describe(self, moment: CaseMoment, plane: Plane, *, changed_stage: str = "") -> PictureSet:
-        """Return what a page needs to show `moment` in `plane`, with the profile of an edit's change when one is named.
+    def describe(self, moment: CaseMoment, plane: Plane, *, compared: Comparison | None = None) -> PictureSet:
+        """Return what a page needs to show `moment` in `plane`, with the profile of a comparison when one is asked for.
 
         Raises
         ------
         NotFound
-            If the case has no image yet.
+            If the case has no image yet, or nothing to compare.
         """
         volume = self._volume(moment)
         stages = self._stages(moment)
         cut = slice_drawing.plan_cut(volume.affine, volume.voxels.shape, int(plane))
-        if changed_stage:
-            profile = self._changed_profile(moment, changed_stage, plane)
+        if compared is not None:
+            profile = self._differing_profile(moment, compared, plane)
         else:
             profile = _profile(volume.voxels.shape[plane], [layers for _, layers in stages], plane)
         return PictureSet(
@@ -157,6 +177,8 @@ class Pictures:
             start=max(range(len(profile)), key=profile.__getitem__) if any(profile) else len(profile) // 2,
             edges=cut.edges,
             legend=tuple(entry for stage, layers in stages for entry in _legend(stage, layers)),
+            worst=self._worst(moment),
+            has_second=bool(self._artifacts(moment, ledger.PSEUDO_GROUND_TRUTH)),
         )
 
     def image(self, moment: CaseMoment, plane: Plane, index: int) -> bytes:
@@ -178,27 +200,37 @@ class Pictures:
         NotFound
             If there is no such slice.
         """
-        volume = self._volume(moment)
-        painted = [
-            (_slice(layers.mask(segment), plane, index), segment.color)
-            for _, layers in self._stages(moment, only=stage)
-            for segment in layers.segments
-        ]
-        return slice_drawing.overlay_png(painted, self._cut(volume, plane))
+        return self._drawn(moment, [layers for _, layers in self._stages(moment, only=stage)], plane, index)
 
-    def change(self, moment: CaseMoment, stage: str, plane: Plane, index: int) -> bytes:
-        """Return what the edit of `stage` that opened `moment` changed on one slice, as a transparent PNG.
+    def second(self, moment: CaseMoment, plane: Plane, index: int) -> bytes:
+        """Return the pseudo ground truth of segmentation QC on one slice as a transparent PNG.
 
         Raises
         ------
         NotFound
-            If `stage` has no segmentation in this iteration or the one before.
+            If there is no such slice.
+        """
+        return self._drawn(moment, self._second(moment), plane, index)
+
+    def difference(self, moment: CaseMoment, compared: Comparison, plane: Plane, index: int) -> bytes:
+        """Return where two segmentations differ on one slice, as a transparent PNG.
+
+        Raises
+        ------
+        NotFound
+            If there are no two to compare, or no such slice.
         """
         volume = self._volume(moment)
-        before, after = (self._labels(m, stage) for m in (moment.before(), moment))
-        return slice_drawing.change_png(
-            _slice(before, plane, index), _slice(after, plane, index), self._cut(volume, plane)
-        )
+        before, after = self._compared(moment, compared, lambda values: _slice(values, plane, index))
+        return slice_drawing.change_png(before, after, self._cut(volume, plane))
+
+    def _drawn(self, moment: CaseMoment, drawn: Sequence[DisplayLayers], plane: Plane, index: int) -> bytes:
+        painted = [
+            (_slice(layers.mask(segment), plane, index), segment.color)
+            for layers in drawn
+            for segment in layers.segments
+        ]
+        return slice_drawing.overlay_png(painted, self._cut(self._volume(moment), plane))
 
     def _cut(self, volume: DisplayVolume, plane: Plane) -> slice_drawing.Cut:
         return slice_drawing.plan_cut(volume.affine, volume.voxels.shape, int(plane))
@@ -219,12 +251,13 @@ class Pictures:
             lambda: self._source(case_id=moment.case_id, generation=moment.generation, iteration=moment.iteration),
         )
 
-    def _stages(self, moment: CaseMoment, *, only: str = "") -> tuple[tuple[str, DisplayLayers], ...]:
+    def _artifacts(self, moment: CaseMoment, role: str) -> tuple[tuple[str, str], ...]:
+        """Stage and content of every artifact with a role, in the order of the stages."""
         query = (
             select(StageRun.stage, Artifact.sha256)
             .where(
                 Artifact.stage_run_id == StageRun.id,
-                Artifact.role == SEGMENTATION_ROLE,
+                Artifact.role == role,
                 StageRun.case_id == moment.case_id,
                 StageRun.generation == moment.generation,
                 StageRun.iteration == moment.iteration,
@@ -232,8 +265,20 @@ class Pictures:
             .order_by(col(StageRun.id))
         )
         with self._database.read() as session:
-            rows = session.exec(query).all()
+            return tuple(session.exec(query).all())
+
+    def _stages(self, moment: CaseMoment, *, only: str = "") -> tuple[tuple[str, DisplayLayers], ...]:
+        rows = self._artifacts(moment, ledger.SEGMENTATION)
         return tuple((stage, self._layers(sha256)) for stage, sha256 in rows if only in ("", stage))
+
+    def _second(self, moment: CaseMoment) -> list[DisplayLayers]:
+        return [self._layers(sha256) for _, sha256 in self._artifacts(moment, ledger.PSEUDO_GROUND_TRUTH)]
+
+    def _worst(self, moment: CaseMoment) -> dict[str, tuple[int, ...]]:
+        worst: dict[str, tuple[int, ...]] = {}
+        for _, sha256 in self._artifacts(moment, ledger.WORST_SLICES):
+            worst |= ledger.decode_worst_slices(self._blobs.read(sha256))
+        return worst
 
     def _layers(self, sha256: str) -> DisplayLayers:
         def load() -> Segmentation:
@@ -248,23 +293,45 @@ class Pictures:
             return layers
         raise NotFound("this stage has no segmentation in that iteration")
 
-    def _labels(self, moment: CaseMoment, stage: str) -> npt.NDArray[np.uint16]:
-        """Ordinal of the segment at each voxel, so that a relabelled voxel counts as changed; (z, y, x), uint16."""
-        import numpy as np
+    def _compared(
+        self, moment: CaseMoment, compared: Comparison, pick: _Pick
+    ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16]]:
+        """Labels of the two segmentations with one number for each name, of what `pick` takes from a volume."""
+        if compared.stage:
+            before = [self._stage(moment.before(), compared.stage)]
+            after = [self._stage(moment, compared.stage)]
+            names = _names(after + before)
+        else:
+            before, after = self._second(moment), [layers for _, layers in self._stages(moment)]
+            if not (before and after):
+                raise NotFound("segmentation QC made no segmentation of its own in that iteration")
+            known = set(_names(before))
+            names = [name for name in _names(after + before) if name in known]
+        if any(layers.layers.shape[1:] != after[0].layers.shape[1:] for layers in before + after):
+            raise NotFound("what is to be compared lies on different grids")
+        return _labels(before, names, pick), _labels(after, names, pick)
 
-        layers = self._stage(moment, stage)
-        labels = np.zeros(layers.layers.shape[1:], np.uint16)
-        ordinal = {label: n for n, label in enumerate(sorted(s.label for s in layers.segments), 1)}
-        for segment in layers.segments:
-            labels[layers.mask(segment)] = ordinal[segment.label]
-        return labels
+    def _differing_profile(self, moment: CaseMoment, compared: Comparison, plane: Plane) -> tuple[int, ...]:
+        before, after = self._compared(moment, compared, lambda values: values)
+        return tuple(int(v) for v in (before != after).sum(axis=_across(plane)))
 
-    def _changed_profile(self, moment: CaseMoment, stage: str, plane: Plane) -> tuple[int, ...]:
-        before, after = (self._labels(m, stage) for m in (moment.before(), moment))
-        if before.shape != after.shape:
-            raise NotFound("the edit and its prior lie on different grids")
-        counted = (before != after).sum(axis=_across(plane))
-        return tuple(int(v) for v in counted)
+
+def _names(drawn: Sequence[DisplayLayers]) -> list[str]:
+    """Segment labels in drawing order."""
+    return list(dict.fromkeys(segment.label for layers in drawn for segment in layers.segments))
+
+
+def _labels(drawn: Sequence[DisplayLayers], names: Sequence[str], pick: _Pick) -> npt.NDArray[np.uint16]:
+    """Return at each voxel the number of its segment's name, of the last where segments overlap; 0 for none."""
+    import numpy as np
+
+    found = {segment.label: (layers, segment) for layers in drawn for segment in layers.segments}
+    labels = np.zeros(pick(drawn[0].layers[0]).shape, np.uint16)
+    for number, name in enumerate(names, 1):
+        if name in found:
+            layers, segment = found[name]
+            labels[pick(layers.layers[segment.layer]) == segment.number] = number
+    return labels
 
 
 def _across(plane: Plane) -> tuple[int, ...]:

@@ -131,6 +131,29 @@ def test_an_edit_is_seen_before_after_and_as_change(site: tuple[Bench, str], pag
     assert page.inner_text(".edge.top") == "H"
 
 
+def test_the_second_opinion_is_seen_as_difference_by_itself_and_beside_the_result(
+    site: tuple[Bench, str], page: Any
+) -> None:
+    bench, url = site
+    page.goto(f"{url}/cases/{bench.edited}")
+    page.click("text=Second opinion")
+    page.wait_for_selector("[data-modes]")
+    seen = []
+    for _ in range(4):
+        _until(page, "document.querySelector('.stage .overlay').naturalWidth > 0")
+        seen.append(page.get_attribute(".stage .overlay", "src").split("/")[-1])
+        page.keyboard.press("b")
+    assert seen == ["difference.png", "second.png", "overlay.png", "difference.png"]
+
+
+def test_a_doubtful_slice_is_one_click_away(site: tuple[Bench, str], page: Any) -> None:
+    bench, url = site
+    page.goto(f"{url}/cases/{bench.edited}")
+    page.wait_for_selector("[data-viewer]")
+    page.click(".worst button")
+    assert page.inner_text(".where") == "21 / 36"
+
+
 def test_a_decision_that_needs_a_reason_asks_for_it_before_it_is_sent(site: tuple[Bench, str], page: Any) -> None:
     bench, url = site
     case = bench.seed.case(bench.seed.study(70))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -266,6 +267,16 @@ class Seed:
                     digest=segmentations[stage].digest(),
                 )
             )
+        if stage == "segmentation_qc" and segmentations and state in (StageRunState.DONE, StageRunState.REUSED):
+            assert run.id is not None
+            kept = {
+                "pseudo_ground_truth": encode_segmentation(make_second_opinion()),
+                "worst_slices": json.dumps({"Hippocampus": [20, 11]}).encode(),
+            }
+            for role, content in kept.items():
+                session.add(
+                    Artifact(stage_run_id=run.id, role=role, sha256=self.blobs.put(content), digest=digest_of(role))
+                )
 
     def _findings(self, session: Session, iteration: Iteration, dice: float) -> None:
         rows: tuple[tuple[str, str, str, float | None, str, float | None, float | None, dict[str, object]], ...] = (
@@ -296,7 +307,7 @@ class Seed:
                     low=low,
                     high=high,
                     outcome=_judged(value, low, criterion),
-                    detail="" if value is not None else "the ensemble has one member only",
+                    detail=_said(code, segment, value),
                     criterion=criterion,
                 )
             )
@@ -459,6 +470,14 @@ class Seed:
             audit.append(session, at=self.now, actor=actor, action=action, case_id=case, detail=detail)
 
 
+def _said(code: str, segment: str, value: float | None) -> str:
+    if value is None:
+        return "the ensemble has one member only"
+    if code.startswith("PREDICTED_"):
+        return f"predicted {code} of {segment} is {value}; 90% interval from 37 calibration patients (54 images)"
+    return ""
+
+
 def _judged(value: float | None, low: float | None, criterion: dict[str, object]) -> str:
     if not criterion:
         return ""
@@ -550,6 +569,11 @@ def make_segmentations(*, shift: float = 0.0, grow: float = 0.0) -> dict[str, Se
         "hippocampus": Segmentation.from_labelmap(grid, whole.astype(np.uint16), _segments("hippocampus")),
         "subfields": Segmentation.from_labelmap(grid, halves, _segments("subfields")),
     }
+
+
+def make_second_opinion() -> Segmentation:
+    """What segmentation QC segmented in the same image: the whole body, a little to the right."""
+    return make_segmentations(shift=-1.0)["hippocampus"]
 
 
 def _segments(stage: str) -> tuple[Segment, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -13,9 +12,11 @@ from fastapi.responses import HTMLResponse
 from dicom_sr.verdict import Outcome
 from gateway.domain.case import CaseState
 from gateway.domain.errors import NotFound
+from gateway.domain.pipeline import OutputKind
 from gateway.domain.qc_status import QcStatus
+from gateway.domain.stage_run import StageRunState
 from gateway.services import destinations, registers, worklist
-from gateway.services.case_record import CaseRecord, FindingView, IterationView, case_record
+from gateway.services.case_record import CaseRecord, IterationView, case_record
 from gateway.services.registers import HoldView
 from gateway.services.worklist import CaseFilter, CaseRow, Counts
 from gateway.services.workload import workload
@@ -23,7 +24,7 @@ from gateway.web.access import Permission
 from gateway.web.case_query import CaseQuery
 from gateway.web.request import Provided, Viewer
 from gateway.web.services import Services
-from gateway.web.ui.bars import Bar, bar_of
+from gateway.web.ui.findings import findings_of
 from gateway.web.ui.render import Pages, pages_of
 from gateway.web.ui.timeline import timeline_of
 from gateway.web.ui.view import decision_choice
@@ -132,6 +133,7 @@ def case_page(  # noqa: PLR0913 - what a case page depends on, mostly by name
 ) -> HTMLResponse:
     """Render the page of a case; `comment` and `reason_wanted` bring back a decision that was refused."""
     viewer = services.config.web.viewer_url
+    segmented = dict.fromkeys(o.stage for o in (shown.outputs if shown else ()) if o.kind == OutputKind.SEG)
     return pages.page(
         request,
         "case.html",
@@ -140,10 +142,12 @@ def case_page(  # noqa: PLR0913 - what a case page depends on, mostly by name
         tab=tab,
         case=case,
         shown=shown,
-        findings=_findings(shown),
+        findings=findings_of(shown),
         timeline=timeline_of(case),
-        decisions=[decision_choice(decision, case.state) for decision in case.legal_decisions],
+        decisions=[decision_choice(d, case.state, is_segmented=bool(segmented)) for d in case.legal_decisions],
+        segmented=list(segmented),
         may_decide=request.state.identity.may(Permission.DECIDE),
+        may_retry=request.state.identity.may(Permission.OPERATE) and _has_stuck_stage(case),
         comment=comment,
         reason_wanted=reason_wanted,
         output_count=len(case.current.outputs) if case.current else 0,
@@ -153,15 +157,10 @@ def case_page(  # noqa: PLR0913 - what a case page depends on, mostly by name
     )
 
 
-def _findings(shown: IterationView | None) -> tuple[tuple[str, tuple[tuple[FindingView, Bar | None], ...]], ...]:
-    if shown is None:
-        return ()
-    order = {stage.stage: place for place, stage in enumerate(shown.stage_runs)}
-    ordered = sorted(shown.findings, key=lambda finding: order.get(finding.stage, len(order)))
-    return tuple(
-        (stage, tuple((finding, bar_of(finding)) for finding in group))
-        for stage, group in groupby(ordered, key=lambda finding: finding.stage)
-    )
+def _has_stuck_stage(case: CaseRecord) -> bool:
+    """Whether running again can help: a case held before its first stage waits for its study or its rules to change."""
+    stuck = (StageRunState.FAILED, StageRunState.HELD)
+    return case.current is not None and any(run.state in stuck for run in case.current.stage_runs)
 
 
 @router.get("/holds", response_class=HTMLResponse)

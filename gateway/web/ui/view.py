@@ -51,6 +51,15 @@ CAUSE_WORDS: Mapping[str, str] = {
     "LATE_INSTANCES": "after late images",
 }
 
+#: Words of codes that are not written as words, image quality metrics and directions of the body among them.
+_ACRONYMS: Mapping[str, str] = {
+    word.lower(): word
+    for word in (
+        "HD95", "QC", "SNR", "CNR", "EFC", "FBER", "FWHM", "INU", "QI1", "QI2", "SD", "UID", "SEG", "SR", "LR", "AP",
+        "HF", "Dice",
+    )
+}  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionChoice:
@@ -71,8 +80,8 @@ _DECISIONS: Mapping[QcStatus, tuple[str, str]] = {
 }
 
 
-def decision_choice(decision: QcStatus, state: CaseState) -> DecisionChoice:
-    """Return a legal decision as a button."""
+def decision_choice(decision: QcStatus, state: CaseState, *, is_segmented: bool = True) -> DecisionChoice:
+    """Return a legal decision as a button; where nothing was segmented, what passes is the verdict."""
     if decision is QcStatus.NOT_REVIEWED:
         if state is CaseState.FINAL:
             return DecisionChoice(
@@ -83,6 +92,8 @@ def decision_choice(decision: QcStatus, state: CaseState) -> DecisionChoice:
             )
         return DecisionChoice(qc_status=decision, label="Release", hint="Back to review.", needs_reason=False)
     label, hint = _DECISIONS[decision]
+    if decision is QcStatus.PASS and not is_segmented:
+        hint = "The machine's verdict is right; the case is final."
     return DecisionChoice(qc_status=decision, label=label, hint=hint, needs_reason=decision in NEEDS_REASON)
 
 
@@ -101,8 +112,7 @@ def day(date: str) -> str:
 def sentence_case(code: str) -> str:
     """Return a code such as ``PREDICTED_DICE`` as words."""
     words = code.replace("_", " ").lower()
-    for acronym in ("hd95", "qc", "snr", "uid", "seg", "sr"):
-        words = " ".join(acronym.upper() if word == acronym else word for word in words.split(" "))
+    words = " ".join(_ACRONYMS.get(word, word) for word in words.split(" "))
     return words[:1].upper() + words[1:]
 
 

@@ -11,13 +11,16 @@ from dicom_sr.volume import Grid, Volume
 from gateway.domain.errors import NotFound
 from gateway.domain.stage_run import StageRunState
 from gateway.services.picture_cache import PictureCache
-from gateway.services.pictures import CaseMoment, Pictures, Plane
+from gateway.services.pictures import CaseMoment, Comparison, Pictures, Plane
 from gateway.services.slice_drawing import ADDED, REMOVED, Cut, change_png, overlay_png, plan_cut
 from gateway.store.blobs import BlobStore
 from gateway.store.database import Database
 from tests.support.seed import SHAPE, Seed, body, make_segmentations, make_volume
 
 LPS_AXIAL = np.diag([0.0, 0.0, 0.0, 1.0]) + np.array([[0, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0.0]])
+
+_EDIT = Comparison(stage="hippocampus")
+_SECOND = Comparison()
 
 
 class _Source:
@@ -84,17 +87,17 @@ def test_image_overlay_and_change_fit_on_each_other(
     index = described.start
     assert _read(made.image(moment, plane, index)).shape == size
     assert _read(made.overlay(moment, plane, index)).shape == (*size, 4)
-    assert _read(made.change(moment, "hippocampus", plane, index)).shape == (*size, 4)
+    assert _read(made.difference(moment, _EDIT, plane, index)).shape == (*size, 4)
 
 
 def test_the_change_shows_added_and_removed_voxels_where_they_are(
     pictures: tuple[Pictures, _Source, CaseMoment],
 ) -> None:
     made, _, moment = pictures
-    described = made.describe(moment, Plane.Z, changed_stage="hippocampus")
+    described = made.describe(moment, Plane.Z, compared=_EDIT)
     before, after = body(shift=0.0), body(shift=1.0, grow=0.5)
     assert described.profile == tuple(int(v) for v in (before != after).sum(axis=(1, 2)))
-    picture = _read(made.change(moment, "hippocampus", Plane.Z, described.start))
+    picture = _read(made.difference(moment, _EDIT, Plane.Z, described.start))
     index = described.start
     scale_y, scale_x = picture.shape[0] / SHAPE[1], picture.shape[1] / SHAPE[2]
     colours = {}
@@ -108,6 +111,40 @@ def test_the_change_shows_added_and_removed_voxels_where_they_are(
     assert ADDED not in colours["removed"]
 
 
+def test_the_second_opinion_is_compared_with_the_result_in_the_segments_it_knows(
+    pictures: tuple[Pictures, _Source, CaseMoment],
+) -> None:
+    made, _, moment = pictures
+    described = made.describe(moment.before(), Plane.Z, compared=_SECOND)
+    result, second = body(shift=0.0), body(shift=-1.0)
+    assert described.has_second
+    assert described.profile == tuple(int(v) for v in (result != second).sum(axis=(1, 2)))
+    index = described.start
+    picture = _read(made.difference(moment.before(), _SECOND, Plane.Z, index))
+    rows, columns = ((np.argwhere((result & ~second)[index]) + 0.5) * picture.shape[0] / SHAPE[1]).astype(int).T
+    assert ADDED in {tuple(int(v) for v in c) for c in picture[rows, columns, :3]}
+    drawn = _read(made.second(moment.before(), Plane.Z, index))
+    assert drawn[..., 3].any()
+    assert not (drawn == _read(made.overlay(moment.before(), Plane.Z, index, stage="hippocampus"))).all()
+
+
+def test_the_most_doubtful_slices_are_told_by_segment(pictures: tuple[Pictures, _Source, CaseMoment]) -> None:
+    made, _, moment = pictures
+    assert made.describe(moment, Plane.Z).worst == {"Hippocampus": (20, 11)}
+
+
+def test_without_a_second_opinion_there_is_nothing_to_compare(tmp_path: Path) -> None:
+    seed = Seed.on(Database.in_folder(tmp_path), BlobStore(tmp_path / "blobs"))
+    case = seed.case(seed.study(1))
+    only = {"hippocampus": make_segmentations()["hippocampus"]}
+    seed.iteration(case, segmentations=only, states={"segmentation_qc": StageRunState.SKIPPED})
+    made = Pictures(seed.database, seed.blobs, _Source(), PictureCache(tmp_path / "cache"))
+    moment = CaseMoment(case_id=case.id, generation=1, iteration=0)
+    assert not made.describe(moment, Plane.Z).has_second
+    with pytest.raises(NotFound):
+        made.difference(moment, _SECOND, Plane.Z, 0)
+
+
 def test_slices_stages_and_iterations_that_do_not_exist_are_not_found(
     pictures: tuple[Pictures, _Source, CaseMoment],
 ) -> None:
@@ -116,9 +153,9 @@ def test_slices_stages_and_iterations_that_do_not_exist_are_not_found(
         with pytest.raises(NotFound):
             made.image(moment, Plane.Z, index)
     with pytest.raises(NotFound):
-        made.change(moment, "measure", Plane.Z, 0)
+        made.difference(moment, Comparison(stage="measure"), Plane.Z, 0)
     with pytest.raises(NotFound):
-        made.change(moment.before(), "hippocampus", Plane.Z, 0)
+        made.difference(moment.before(), _EDIT, Plane.Z, 0)
     with pytest.raises(NotFound):
         made.describe(CaseMoment(case_id="c0", generation=1, iteration=0), Plane.Z)
 

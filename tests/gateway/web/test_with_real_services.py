@@ -152,7 +152,7 @@ def test_an_uploaded_edit_is_accepted_and_its_change_is_shown(site: _Site, uploa
     assert "What the edit changed" in page
     assert f"+{change['voxels_added']} " in page
     changed = site.client.get(f"/cases/{site.case.id}/pictures?generation=1&iteration=1&stage=core").text
-    assert 'data-mode="before"' in changed
+    assert 'data-mode="before.png?stage=core"' in changed
     assert _upload(site, uploaded.content)["received"] == "DUPLICATE"
 
 

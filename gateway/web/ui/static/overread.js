@@ -26,8 +26,7 @@
       this.element = element;
       this.count = Number(element.dataset.count);
       this.index = Number(element.dataset.index);
-      this.stage = element.dataset.stage || "";
-      this.mode = "change";
+      this.picture = element.dataset.picture;
       this.base = one(".stage .base", element);
       this.overlay = one(".stage .overlay", element);
       this.range = one("input[type=range]", element);
@@ -46,15 +45,10 @@
       this.preload();
     }
     url(index, kind) { return `${this.element.dataset.base}/${index}/${kind}`; }
-    overlayUrl(index) {
-      if (!this.stage) return this.url(index, "overlay.png");
-      const kind = { before: "before.png", after: "overlay.png", change: "change.png" }[this.mode];
-      return `${this.url(index, kind)}?stage=${encodeURIComponent(this.stage)}`;
-    }
     show(index) {
       this.index = Math.min(Math.max(index, 0), this.count - 1);
       this.base.src = this.url(this.index, "image.png");
-      this.overlay.src = this.overlayUrl(this.index);
+      this.overlay.src = this.url(this.index, this.picture);
       this.base.alt = `Slice ${this.index + 1} of ${this.count}`;
       this.range.value = this.index;
       this.where.textContent = `${this.index + 1} / ${this.count}`;
@@ -68,15 +62,19 @@
       for (const next of [this.index + 1, this.index - 1]) {
         if (next < 0 || next >= this.count) continue;
         new Image().src = this.url(next, "image.png");
-        new Image().src = this.overlayUrl(next);
+        new Image().src = this.url(next, this.picture);
       }
     }
-    turn(mode) {
-      this.mode = mode;
-      all("[data-mode]", this.element).forEach((b) => b.setAttribute("aria-pressed", String(b.dataset.mode === mode)));
+    turn(picture) {
+      this.picture = picture;
+      this.modes().forEach((b) => b.setAttribute("aria-pressed", String(b.dataset.mode === picture)));
       this.show(this.index);
     }
-    next() { if (this.stage) this.turn({ before: "after", after: "change", change: "before" }[this.mode]); }
+    modes() { return all("[data-mode]", this.element); }
+    next() {
+      const pictures = this.modes().map((b) => b.dataset.mode);
+      if (pictures.length) this.turn(pictures[(pictures.indexOf(this.picture) + 1) % pictures.length]);
+    }
     toggle() {
       const off = this.element.dataset.overlay === "off";
       this.element.dataset.overlay = off ? "on" : "off";

@@ -115,8 +115,8 @@ def test_the_case_page_shows_reasons_findings_timeline_and_the_change_of_the_edi
     for expected in (
         "LINDQVIST, ASTRID",
         "Ensemble agreement of Hippocampus is not measurable",
-        "Predicted dice",
-        "0.86 \N{EN DASH} 0.95",
+        "Predicted Dice",
+        "0.86\N{EN DASH}0.95",
         "replaced by edit",
         "reused saved 420 ms",
         "instead of 22.1 s",
@@ -154,14 +154,70 @@ def test_pictures_come_as_a_viewer_with_before_after_and_change(busy: Bench) -> 
     assert "Edit of hippocampus" in plain
     assert "data-mode" not in plain
     changed = _page(busy, f"{base}?generation=1&iteration=1&stage=hippocampus")
-    assert re.findall(r'data-mode="(\w+)"', changed) == ["before", "after", "change"]
-    for url in re.findall(r'src="([^"]+png[^"]*)"', changed)[:4]:
-        answer = busy.client().get(html.unescape(url))
-        assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
-        assert answer.headers["cache-control"].startswith("private")
+    assert re.findall(r'data-mode="(\w+)', changed) == ["change", "before", "overlay"]
+    _assert_pictures(busy, changed)
     assert busy.client().get(f"{base}/1/1/z/3/before.png?stage=hippocampus").status_code == 200
     assert busy.client().get(f"{base}/1/1/z/999/image.png").status_code == 404
     assert busy.client().get(f"{base}/1/1/w/0/image.png").status_code == 400
+
+
+def _assert_pictures(bench: Bench, viewer: str) -> None:
+    for url in re.findall(r'src="([^"]+png[^"]*)"', viewer)[:4]:
+        answer = bench.client().get(html.unescape(url))
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
+        assert answer.headers["cache-control"].startswith("private")
+
+
+def test_the_second_opinion_of_quality_control_is_drawn_beside_the_result(busy: Bench) -> None:
+    base = f"/cases/{busy.edited}/pictures?generation=1&iteration=1"
+    assert "Second opinion" in _page(busy, base)
+    compared = _page(busy, f"{base}&second=true")
+    assert re.findall(r'data-mode="(\w+)', compared) == ["difference", "second", "overlay"]
+    assert "only in the second opinion" in compared
+    _assert_pictures(busy, compared)
+    assert busy.client().get(f"/cases/{busy.edited}/pictures/1/1/z/12/second.png").status_code == 200
+
+
+def test_the_most_doubtful_slices_are_offered_first_of_all_where_they_were_acquired(busy: Bench) -> None:
+    base = f"/cases/{busy.edited}/pictures?generation=1&iteration=1"
+    words = _words(_page(busy, base))
+    assert "Most doubtful slices Hippocampus 21 12" in words
+    assert "Slice 21" in _page(busy, base)
+    assert "Most doubtful slices" not in _words(_page(busy, f"{base}&plane=x"))
+
+
+def test_the_case_page_says_how_good_the_masks_are_predicted_to_be_and_on_how_many_patients_that_rests(
+    busy: Bench,
+) -> None:
+    words = _words(_page(busy, f"/cases/{busy.edited}"))
+    predicted = words[words.index("Predicted accuracy") : words.index("Your decision")]
+    assert "Hippocampus Dice 0.91 0.86\N{EN DASH}0.95 HD95 1.6 0.9\N{EN DASH}2.8 mm" in predicted
+    assert "90% interval from 37 calibration patients (54 images)" in predicted
+    assert words.index("Machine verdict") < words.index("Predicted accuracy")
+
+
+def test_what_counts_against_a_result_stands_open_and_what_is_met_is_folded_away(busy: Bench) -> None:
+    page = _page(busy, f"/cases/{busy.edited}")
+    words = _words(page)
+    findings = words[words.index("Findings") : words.index("Stages and iterations")]
+    assert findings.index("Not met Ensemble agreement") < findings.index("image_qc 3 checks, all met")
+    assert re.search(r"<details class=\"checks\"><summary><code>image_qc</code>", page)
+
+
+def test_where_nothing_was_segmented_no_edit_is_asked_for(bench: Bench) -> None:
+    rejected = bench.seed.case(bench.seed.study(1))
+    bench.seed.iteration(rejected, verdict="")
+    words = _words(_page(bench, f"/cases/{rejected.id}"))
+    assert "Send an edit" not in words
+    assert "The machine's verdict is right; the case is final." in words
+
+
+def test_a_case_held_before_its_first_stage_offers_no_run_that_cannot_help(bench: Bench) -> None:
+    reason = "2 series fit the pipeline: narrow its match rule or send one"
+    held = bench.seed.case(bench.seed.study(1), state=CaseState.HELD, state_reason=reason)
+    page = _page(bench, f"/cases/{held.id}")
+    assert reason in page
+    assert f"/cases/{held.id}/retry" not in page
 
 
 def test_a_case_without_an_image_says_so_in_the_place_of_the_viewer(bench: Bench) -> None:
