@@ -6,6 +6,7 @@ import gzip
 import json
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -99,7 +100,22 @@ def test_help_imports_nothing_slow() -> None:
     assert slow & modules == set()
 
 
-@pytest.mark.parametrize("arguments", [("nonsense",), ("show",), ("review", "c1", "PERHAPS"), ("echo", "--port", "0")])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("nonsense",),
+        ("show",),
+        ("show", ""),
+        ("show", "../holds"),
+        ("review", "c1", "PERHAPS"),
+        ("cases", "--state", "NONSENSE"),
+        ("cases", "--url", "localhost"),
+        ("deliveries", "--state", "LOST"),
+        ("echo", "--port", "0"),
+        ("echo", "--called", "LONGER_THAN_SIXTEEN"),
+        ("echo", "--calling", " "),
+    ],
+)
 def test_wrong_usage_ends_with_2(overread: Callable[..., tuple[int, str, str]], arguments: tuple[str, ...]) -> None:
     code, _, err = overread(*arguments)
     assert code == 2
@@ -240,7 +256,19 @@ def test_send_of_nothing_fails(
 ) -> None:
     (tmp_path / "empty").mkdir()
     code, _, err = overread("send", tmp_path / "empty", "--port", node[1])
-    assert (code, err) == (1, "overread: no DICOM file found\n")
+    assert (code, err) == (1, f"overread: no DICOM file found in {tmp_path / 'empty'}\n")
+
+
+def test_send_waits_for_the_verdict_as_long_as_it_is_told(
+    overread: Callable[..., tuple[int, str, str]], node: tuple[str, int], url: str, tmp_path: Path
+) -> None:
+    make_mr_series(tmp_path / "study", shape=(2, 8, 8))
+    started = time.monotonic()
+    send = ("send", tmp_path / "study", "--host", node[0], "--port", node[1], "--url", url)
+    code, _, err = overread(*send, "--wait", "2.2")
+    assert (code, err) == (4, "overread: no verdict after 2 s; 'overread cases' shows how far the case is\n")
+    assert time.monotonic() - started > 2.2
+    assert overread(*send)[0] == 0
 
 
 def test_cases_lists_and_filters(overread: Callable[..., tuple[int, str, str]], url: str, case: Case) -> None:
@@ -249,7 +277,7 @@ def test_cases_lists_and_filters(overread: Callable[..., tuple[int, str, str]], 
     assert case.id in out
     listed = json.loads(overread("cases", "--url", url, "--json")[1])
     assert [row["id"] for row in listed["cases"]] == [case.id]
-    assert overread("cases", "--url", url, "--state", "FINAL")[1] == "no cases\n"
+    assert overread("cases", "--url", url, "--state", "final")[1] == "no cases\n"
 
 
 def test_show_prints_what_ran_and_ends_with_5_if_asked_and_not_accepted(
@@ -295,6 +323,16 @@ def test_bundle_downloads_a_zip_with_a_manifest(
     assert json.loads(out) == {"file": str(target), "bytes": target.stat().st_size}
     assert any("manifest" in name for name in zipfile.ZipFile(target).namelist())
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_bundle_that_cannot_be_written_is_not_taken(
+    overread: Callable[..., tuple[int, str, str]], url: str, case: Case, tmp_path: Path
+) -> None:
+    for target in (tmp_path / "nowhere" / "x.zip", tmp_path):
+        code, _, err = overread("bundle", case.id, "-o", target, "--url", url)
+        assert code == 1
+        assert err.startswith(f"overread: {target} cannot be written: ")
+    assert json.loads(overread("show", case.id, "--url", url, "--json")[1])["qc_assignee"] == ""
 
 
 def test_a_bundle_that_cannot_be_had_leaves_no_file(

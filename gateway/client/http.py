@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from gateway.domain.errors import GatewayError, NotFound, PeerRejected, PeerUnreachable
+from gateway.domain.errors import GatewayError, NotFound, PeerRejected, PeerUnreachable, StorageUnavailable
 
 #: A cold case page may need a picture; nothing takes longer than an edit that is matched while we wait.
 _TIMEOUT_S = (5, 120)
@@ -63,13 +63,25 @@ class GatewayClient:
             return self._call("POST", path, data=stream, params=wanted, headers={"Content-Type": media_type})
 
     def download(self, path: str, target: Path) -> int:
-        """Write what a GET answers to `target`, whole or not at all; return the number of bytes."""
+        """Write what a GET answers to `target`, whole or not at all; return the number of bytes.
+
+        Raises
+        ------
+        StorageUnavailable
+            If it cannot be written; where that shows at once, nothing is asked for: asking may have consequences.
+        """
+        if target.is_dir():
+            raise StorageUnavailable(f"{target} cannot be written: it is a folder")
         partial = target.with_name(target.name + ".part")
-        size = 0
-        with self._answered("GET", path, stream=True) as response, partial.open("wb") as stream:
-            for chunk in response.iter_content(_CHUNK):
-                size += stream.write(chunk)
-        partial.replace(target)
+        try:
+            with partial.open("wb") as stream, self._answered("GET", path, stream=True) as response:
+                size = sum(stream.write(chunk) for chunk in response.iter_content(_CHUNK))
+            partial.replace(target)
+        except OSError as error:
+            raise StorageUnavailable(f"{target} cannot be written: {error.strerror}") from None
+        finally:
+            with suppress(OSError):
+                partial.unlink()
         return size
 
     def _call(self, method: str, path: str, **arguments: Any) -> Any:
@@ -107,6 +119,8 @@ def _refusal(response: Any) -> GatewayError:
     except ValueError:
         problem = {}
     detail = problem.get("detail") or problem.get("title") or f"it answers {response.status_code}"
+    for fault in problem.get("errors", ()):
+        detail = f"{detail}; {fault['where']}: {fault['message']}"
     code = problem.get("code")
     if response.status_code in (401, 403):
         detail = f"{detail} (the environment variable OVERREAD_TOKEN holds your token)"

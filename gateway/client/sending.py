@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pydicom import dcmread
-from pydicom.errors import InvalidDicomError
 
+from dicom_sr.header import CONVERSION_FAILURES, text
 from gateway.dimse.courier import DimseCourier
 from gateway.dimse.scu import RemoteNode
+from gateway.domain.errors import StorageUnavailable
 from gateway.services.courier import Carried, Parcel, Receipt
 
 _TAGS = ["SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"]
@@ -57,11 +59,18 @@ def _files(paths: Iterable[Path]) -> Iterator[Path]:
 
 def _parcel(file: Path) -> Parcel | None:
     try:
-        header = dcmread(file, stop_before_pixels=True, specific_tags=_TAGS)
-    except InvalidDicomError:
-        return None
-    syntax = header.file_meta.get("TransferSyntaxUID", "")
-    given = [str(header.get(tag, "")) for tag in _TAGS]
+        stream = file.open("rb")
+    except OSError as error:
+        raise StorageUnavailable(f"{file} cannot be read: {error.strerror}") from None
+    with stream, warnings.catch_warnings():
+        # What pydicom warns of quotes the values.
+        warnings.simplefilter("ignore")
+        try:
+            header = dcmread(stream, stop_before_pixels=True, specific_tags=_TAGS)
+        except CONVERSION_FAILURES:
+            return None
+    syntax = text(header.file_meta, "TransferSyntaxUID")
+    given = [text(header, keyword) for keyword in _TAGS]
     if not syntax or not all(given):
         return None
     sop_class, sop_instance, series, study = given
@@ -70,6 +79,6 @@ def _parcel(file: Path) -> Parcel | None:
         sop_class_uid=sop_class,
         series_instance_uid=series,
         study_instance_uid=study,
-        transfer_syntax_uid=str(syntax),
+        transfer_syntax_uid=syntax,
         path=file,
     )

@@ -34,7 +34,10 @@ def audit(
 
 @app.command()
 def verify(url: GatewayUrl = DEFAULT_URL, as_json: AsJson = False) -> None:
-    """Check that no row of the audit trail was changed or removed; exit code 1 if one was."""
+    """Check that the audit trail is whole.
+
+    Exit code 1 if a row was changed or removed.
+    """
     from gateway.client.http import GatewayClient
 
     answer = GatewayClient(url).get("/api/v1/audit/verify")

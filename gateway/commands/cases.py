@@ -9,14 +9,24 @@ from typing import Annotated, Any
 import typer
 
 from gateway.commands.output import DEFAULT_URL, AsJson, ExitCode, GatewayUrl, end, print_facts, print_json, print_table
+from gateway.domain.case import CaseState
 from gateway.domain.qc_status import QcStatus
 
-CaseId = Annotated[str, typer.Argument(help="Id of the case, as 'overread cases' lists it.")]
+
+def _case_id(value: str) -> str:
+    if not value.isalnum():
+        raise typer.BadParameter("a case id is made of letters and digits, as 'overread cases' lists it")
+    return value
+
+
+CaseId = Annotated[str, typer.Argument(callback=_case_id, help="Id of the case, as 'overread cases' lists it.")]
 
 
 def cases(
-    state: Annotated[str, typer.Option(help="Only cases in this state.")] = "",
-    qc_status: Annotated[str, typer.Option(help="Only cases with this QC status.")] = "",
+    state: Annotated[CaseState | None, typer.Option(case_sensitive=False, help="Only cases in this state.")] = None,
+    qc_status: Annotated[
+        QcStatus | None, typer.Option(case_sensitive=False, help="Only cases with this QC status.")
+    ] = None,
     study_uid: Annotated[str, typer.Option("--study", help="Only cases of this Study Instance UID.")] = "",
     assignee: Annotated[str, typer.Option(help="Only cases of this QC assignee.")] = "",
     limit: Annotated[int, typer.Option(min=1, max=500, help="Most cases.")] = 50,

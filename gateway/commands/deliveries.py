@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 
 from gateway.commands.output import DEFAULT_URL, AsJson, GatewayUrl, print_json, print_table
+from gateway.domain.delivery import DeliveryState
 
-app = typer.Typer(help="List deliveries, retry dead ones, pause or resume a destination.", rich_markup_mode=None)
+app = typer.Typer(help="List and retry deliveries, pause destinations.", rich_markup_mode=None)
 
 
 @app.callback(invoke_without_command=True)
 def deliveries(
     context: typer.Context,
-    state: Annotated[str, typer.Option(help="PENDING, SENT, DELIVERED or DEAD; all that have not arrived.")] = "",
+    state: Annotated[
+        DeliveryState | None, typer.Option(case_sensitive=False, help="Only these; without, all that have not arrived.")
+    ] = None,
     url: GatewayUrl = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
@@ -24,18 +28,22 @@ def deliveries(
     from gateway.client.http import GatewayClient
 
     client = GatewayClient(url)
-    states = [state] if state else ["DEAD", "SENT", "PENDING"]
+    states = [state] if state else [DeliveryState.DEAD, DeliveryState.SENT, DeliveryState.PENDING]
     found = [row for one in states for row in client.get("/api/v1/deliveries", state=one, limit=500)]
     if as_json:
         print_json(found)
         return
     rows = [(r["id"], r["state"], r["destination"], r["kind"], r["attempts"], r["last_failure"]) for r in found]
-    print_table(("delivery", "state", "destination", "object", "attempts", "last answer"), rows, empty="none")
+    titles = ("delivery", "state", "destination", "object", "failures", "last answer")
+    print_table(titles, rows, empty="none" if state else "everything that was made has arrived")
 
 
 @app.command()
 def destinations(url: GatewayUrl = DEFAULT_URL, as_json: AsJson = False) -> None:
-    """List destinations, how far their deliveries are, and which are paused."""
+    """List destinations.
+
+    How far their deliveries are, and which are paused.
+    """
     from gateway.client.http import GatewayClient
 
     found = GatewayClient(url).get("/api/v1/destinations")
@@ -57,7 +65,10 @@ def retry(
     url: GatewayUrl = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
-    """Send dead deliveries again; their UIDs stay, so a second copy does no harm."""
+    """Send dead deliveries again.
+
+    Their UIDs stay, so a second copy does no harm.
+    """
     from gateway.client.http import GatewayClient
 
     client = GatewayClient(url)
@@ -79,7 +90,10 @@ def pause(
     url: GatewayUrl = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
-    """Send nothing to a destination until it is resumed; what is made for it waits."""
+    """Send nothing to a destination for now.
+
+    What is made for it waits until it is resumed.
+    """
     _steer(url, destination, "pause", {"reason": reason}, as_json=as_json)
 
 
@@ -96,7 +110,7 @@ def resume(
 def _steer(url: str, destination: str, act: str, content: dict[str, object], *, as_json: bool) -> None:
     from gateway.client.http import GatewayClient
 
-    answer = GatewayClient(url).post(f"/api/v1/destinations/{destination}/{act}", content)
+    answer = GatewayClient(url).post(f"/api/v1/destinations/{quote(destination, safe='')}/{act}", content)
     if as_json:
         print_json(answer)
     else:

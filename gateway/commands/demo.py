@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from gateway.commands.output import ExitCode, end
+
 _SEED = 8
 
 
@@ -23,19 +25,27 @@ def demo(
 
     Study in, verdict, SEG and reports out, an edit back, and only what it touches runs again.
     """
+    import signal
+
     from gateway import logs
+    from gateway.client.sending import find_parcels
     from gateway.demo.tour import Tour
 
     logs.configure()
+    # Ended by its process id it takes the gateway and the stand-in PACS with it, as by Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = Path(tempfile.mkdtemp(prefix="overread-demo-"))
-    images = _sample(folder) if study is None else sorted(file for file in study.rglob("*") if file.is_file())
-    what = "a synthetic T1 crop made by code" if study is None else f"{study}"
-    typer.echo(f"study     {what}")
+    parcels = find_parcels([study or _sample(folder)])
+    studies = {parcel.study_instance_uid for parcel in parcels}
+    if len(studies) != 1:
+        found = f"files of {len(studies)} studies" if studies else "no DICOM file"
+        end(ExitCode.FAILED, f"{found} found in {study}: name the folder of one study")
+    typer.echo(f"study     {study or 'a synthetic T1 crop made by code'}")
     tour = Tour(folder, typer.echo, ports=(0, 0) if once else _usual_ports())
     try:
-        tour.run(images)
+        case = tour.run(parcels)
         typer.echo("")
-        typer.echo(f"look      at the case on {tour.url}/ ; everything lies in {folder}")
+        typer.echo(f"look      at {tour.url}/cases/{case} ; everything lies in {folder}")
         if not once:
             typer.echo("          the gateway goes on running; Ctrl-C stops it")
             tour.wait()
@@ -45,12 +55,13 @@ def demo(
         tour.stop()
 
 
-def _sample(folder: Path) -> list[Path]:
+def _sample(folder: Path) -> Path:
     from gateway.demo.sample_study import write_study
     from models.phantom import hippocampus_phantom
 
     volume, _labels = hippocampus_phantom(_SEED)
-    return write_study(volume, folder / "study", seed=_SEED)
+    write_study(volume, folder / "study", seed=_SEED)
+    return folder / "study"
 
 
 def _usual_ports() -> tuple[int, int]:

@@ -20,10 +20,21 @@ from gateway.commands.output import (
     print_json,
 )
 
+_AE_TITLE_LENGTH = 16
+
+
+def _ae_title(value: str) -> str:
+    """Refuse what is no AE title (PS3.5 section 6.2): on the wire it has 16 characters, no more."""
+    is_short = len(value) <= _AE_TITLE_LENGTH and value.strip() != ""
+    if not is_short or not value.isascii() or not value.isprintable() or "\\" in value:
+        raise typer.BadParameter(f"an AE title has 1 to {_AE_TITLE_LENGTH} printable ASCII characters, no backslash")
+    return value
+
+
 Host = Annotated[str, typer.Option("--host", help="Address of the DICOM peer.")]
 DicomPort = Annotated[int, typer.Option("--port", min=1, max=65535, help="Its DICOM port.")]
-CalledAet = Annotated[str, typer.Option("--called", help="Its AE title.")]
-CallingAet = Annotated[str, typer.Option("--calling", help="Our AE title towards it.")]
+CalledAet = Annotated[str, typer.Option("--called", callback=_ae_title, help="Its AE title.")]
+CallingAet = Annotated[str, typer.Option("--calling", callback=_ae_title, help="Our AE title towards it.")]
 
 
 def serve(
@@ -63,14 +74,15 @@ def send(
     called: CalledAet = "OVERREAD",
     calling: CallingAet = "OVERREAD_SCU",
     wait: Annotated[
-        bool, typer.Option("--wait", help="Wait for the verdict; exit code 5 if it is not ACCEPT.")
-    ] = False,
+        float,
+        typer.Option("--wait", min=0, help="Wait for the verdict this many seconds; exit code 5 if it is not ACCEPT."),
+    ] = 0,
     url: GatewayUrl = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
     """Send DICOM files by C-STORE.
 
-    With --wait, also wait for the verdicts of the gateway at --url.
+    With --wait, also wait for the verdicts of the gateway at --url; a study that no pipeline takes ends the wait.
     """
     from gateway import logs
     from gateway.client.http import GatewayClient
@@ -81,23 +93,26 @@ def send(
     logs.configure()
     parcels = find_parcels(paths)
     if not parcels:
-        end(ExitCode.FAILED, "no DICOM file found")
+        end(ExitCode.FAILED, f"no DICOM file found in {', '.join(map(str, paths))}")
     receipts = send_parcels(parcels, RemoteNode(ae_title=called, host=host, port=port, calling_aet=calling))
     refused = [receipt for receipt in receipts if not is_accepted(receipt)]
     studies = {p.study_instance_uid for p, r in zip(parcels, receipts, strict=True) if is_accepted(r)}
-    cases = wait_for_verdicts(GatewayClient(url), studies, timeout_s=wait) if wait and studies else []
+    waited = wait_for_verdicts(GatewayClient(url), studies, timeout_s=wait) if wait and studies else None
+    cases, untaken = (waited.cases, waited.untaken) if waited else ([], [])
     if as_json:
         sent = [{"sop_instance_uid": r.sop_instance_uid, "outcome": r.carried, "detail": r.detail} for r in receipts]
-        print_json({"sent": sent, "cases": cases})
+        print_json({"sent": sent, "cases": cases, "untaken": untaken})
     else:
         typer.echo(f"{len(receipts) - len(refused)} of {len(receipts)} instances accepted by {called}@{host}:{port}")
         for sentence, count in Counter(receipt.detail for receipt in refused).items():
             typer.echo(f"  {count} not: {sentence}")
         if wait:
             print_cases(cases)
+        for sentence in untaken:
+            typer.echo(f"  {sentence}")
     if refused:
         end(ExitCode.FAILED)
-    if wait and not all(is_case_accepted(case) for case in cases):
+    if wait and (untaken or not all(is_case_accepted(case) for case in cases)):
         raise typer.Exit(ExitCode.NOT_ACCEPTED)
 
 

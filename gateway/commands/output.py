@@ -28,9 +28,20 @@ ConfigFile = Annotated[
     typer.Option("--config", "-c", help="Configuration file; without one, every default and the shipped pipelines."),
 ]
 DataFolder = Annotated[Path | None, typer.Option("--data", "-d", help="Data folder; lies over the configuration.")]
-GatewayUrl = Annotated[str, typer.Option("--url", envvar="OVERREAD_URL", help="HTTP address of the running gateway.")]
 
 DEFAULT_URL = "http://127.0.0.1:8080"
+
+
+def _address(value: str) -> str:
+    if not value.startswith(("http://", "https://")):
+        raise typer.BadParameter(f"{value!r} is no address such as {DEFAULT_URL}")
+    return value
+
+
+GatewayUrl = Annotated[
+    str,
+    typer.Option("--url", envvar="OVERREAD_URL", callback=_address, help="HTTP address of the running gateway."),
+]
 
 
 def print_json(value: Any) -> None:

@@ -10,15 +10,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydicom import dcmread
-
 from gateway.client.http import GatewayClient
 from gateway.client.sending import find_parcels, is_accepted, send_parcels
-from gateway.client.waiting import wait_for_verdicts
+from gateway.client.waiting import Settled, wait_for_verdicts
 from gateway.demo.pacs import StandInPacs
 from gateway.demo.viewer import edit_seg
 from gateway.dimse.scu import RemoteNode
 from gateway.domain.errors import GatewayError
+from gateway.services.courier import Parcel
 
 Say = Callable[[str], None]
 
@@ -58,19 +57,22 @@ class Tour:
         self._client = GatewayClient(self.url, token="")
         say(f"gateway   ready: DICOM {self._host}:{self._port} as {self._aet}, pages at {self.url}/")
 
-    def run(self, images: list[Path]) -> None:
-        """Go round the loop once.
+    def run(self, parcels: list[Parcel]) -> str:
+        """Go round the loop once with the instances of one study; return the id of its case.
 
         Raises
         ------
         DemoFailed
             If any part of it does not happen.
         """
-        case = self._first_run(images)
+        case = self._first_run(parcels)
         editable = [o for o in case["iterations"][-1]["outputs"] if o["kind"] == "SEG"]
         if not editable:
             raise DemoFailed(f"no segmentation was made, so there is nothing to edit: verdict {_verdict(case)}")
-        self._edit(case, editable[-1], images)
+        self._edit(
+            case, editable[-1], [p.path for p in parcels if p.series_instance_uid == case["series_instance_uid"]]
+        )
+        return str(case["id"])
 
     def wait(self) -> None:
         """Wait until the gateway process ends."""
@@ -86,12 +88,12 @@ class Tour:
                 self._process.kill()
         self._pacs.stop()
 
-    def _first_run(self, images: list[Path]) -> dict[str, Any]:
+    def _first_run(self, parcels: list[Parcel]) -> dict[str, Any]:
         started = time.monotonic()
-        self._send(images, calling="SCANNER")
-        study = str(dcmread(images[0], stop_before_pixels=True, force=True).get("StudyInstanceUID", ""))
-        self._say(f"received  {len(images)} instances over C-STORE, each durable before it was acknowledged")
-        case = _one(wait_for_verdicts(self._client, {study}, timeout_s=_VERDICT_S))
+        self._send(parcels, calling="SCANNER")
+        self._say(f"received  {len(parcels)} instances over C-STORE, each durable before it was acknowledged")
+        studies = {parcel.study_instance_uid for parcel in parcels}
+        case = _one(wait_for_verdicts(self._client, studies, timeout_s=_VERDICT_S))
         self._report(case, 0, time.monotonic() - started)
         return case
 
@@ -100,7 +102,7 @@ class Tour:
         path = self._folder / "edited.dcm"
         edited.save_as(path, enforce_file_format=True)
         started = time.monotonic()
-        self._send([path], calling="READER1")
+        self._send(find_parcels([path]), calling="READER1")
         self._say("")
         self._say(f"edited    {output['stage']}: {painted} voxels brushed in a stand-in viewer, sent back as it saves")
         case = _one(wait_for_verdicts(self._client, {case["study_instance_uid"]}, timeout_s=_VERDICT_S, iteration=1))
@@ -131,9 +133,9 @@ class Tour:
                 raise DemoFailed(f"not everything was delivered within {_DELIVERY_S:.0f} s")
             time.sleep(0.2)
 
-    def _send(self, files: list[Path], *, calling: str) -> None:
+    def _send(self, parcels: list[Parcel], *, calling: str) -> None:
         remote = RemoteNode(ae_title=self._aet, host=self._host, port=self._port, calling_aet=calling)
-        refused = [r for r in send_parcels(find_parcels(files), remote) if not is_accepted(r)]
+        refused = [r for r in send_parcels(parcels, remote) if not is_accepted(r)]
         if refused:
             raise DemoFailed(f"{len(refused)} instances were refused: {refused[0].detail}")
 
@@ -162,10 +164,12 @@ class Tour:
         return found.groupdict()
 
 
-def _one(cases: list[dict[str, Any]]) -> dict[str, Any]:
-    if len(cases) != 1:
-        raise DemoFailed(f"one case was expected, {len(cases)} were opened")
-    return cases[0]
+def _one(settled: Settled) -> dict[str, Any]:
+    if settled.untaken:
+        raise DemoFailed(f"the study is {'; '.join(settled.untaken)}")
+    if len(settled.cases) != 1:
+        raise DemoFailed(f"one case was expected, {len(settled.cases)} were opened")
+    return settled.cases[0]
 
 
 def _verdict(case: dict[str, Any]) -> str:

@@ -196,8 +196,8 @@ def _delivery(delivery: Delivery, output: Output) -> DeliveryRow:
     )
 
 
-def list_untaken(database: Database, *, limit: int = 100) -> tuple[UntakenSeries, ...]:
-    """Return why series were not taken, for studies of which no pipeline took any series; newest first."""
+def list_untaken(database: Database, *, study_uid: str = "", limit: int = 100) -> tuple[UntakenSeries, ...]:
+    """Return why series were not taken, for studies (or one) of which no pipeline took any series; newest first."""
     query = (
         select(NoMatchRow, Series, Study)
         .where(
@@ -208,6 +208,8 @@ def list_untaken(database: Database, *, limit: int = 100) -> tuple[UntakenSeries
         .order_by(col(NoMatchRow.id).desc())
         .limit(_clamp(limit))
     )
+    if study_uid:
+        query = query.where(NoMatchRow.study_instance_uid == study_uid)
     with database.read() as session:
         return tuple(
             UntakenSeries(

@@ -181,7 +181,7 @@ def _with_edit(gateway: _Running, folder: Path, *, seed: int) -> dict[str, Any]:
 def _delivered_case(gateway: _Running, study: str, *, iteration: int) -> dict[str, Any]:
     until = time.monotonic() + _LONGEST_S
     while time.monotonic() < until:
-        (case,) = wait_for_verdicts(gateway.client, {study}, timeout_s=_LONGEST_S, iteration=iteration)
+        (case,) = wait_for_verdicts(gateway.client, {study}, timeout_s=_LONGEST_S, iteration=iteration).cases
         current = next(i for i in case["iterations"] if i["number"] == iteration)
         if all(output["delivered"] for output in current["outputs"]):
             return case

@@ -88,10 +88,10 @@ def list_workload(services: Provided, _: Viewer) -> tuple[Workload, ...]:
 
 @router.get("/untaken", operation_id="list_untaken")
 def list_untaken(
-    services: Provided, _: Viewer, limit: Annotated[int, Query(ge=1, le=500)] = 100
+    services: Provided, _: Viewer, study_uid: str = "", limit: Annotated[int, Query(ge=1, le=500)] = 100
 ) -> tuple[UntakenSeries, ...]:
     """Return why no pipeline took any series of a study, newest first."""
-    return registers.list_untaken(services.database, limit=limit)
+    return registers.list_untaken(services.database, study_uid=study_uid, limit=limit)
 
 
 @router.get("/audit", operation_id="list_audit")

@@ -1,0 +1,38 @@
+"""The demonstration: what ends it ends everything it started; a study it cannot show is refused in a sentence."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_COMMAND = [sys.executable, "-c", "from gateway.cli import main; main()", "demo"]
+
+
+@pytest.mark.slow
+def test_ended_by_its_process_id_it_takes_the_gateway_with_it() -> None:
+    demo = subprocess.Popen(_COMMAND, stdout=subprocess.PIPE, text=True)
+    try:
+        assert demo.stdout is not None
+        assert demo.stdout.readline().startswith("study ")
+        ready = re.search(r"DICOM (\S+):(\d+)", demo.stdout.readline())
+        assert ready is not None
+        demo.send_signal(signal.SIGTERM)
+        demo.communicate(timeout=60)
+    finally:
+        demo.kill()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((ready[1], int(ready[2])), timeout=5).close()
+
+
+def test_a_folder_without_one_study_is_refused_before_anything_is_started(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no image", encoding="utf-8")
+    command = [*_COMMAND, "--study", str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == f"overread: no DICOM file found in {tmp_path}: name the folder of one study\n"
