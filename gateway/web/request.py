@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import Depends, Request
+from pydantic import Field
 
 from gateway.web.access import Identity, Permission, is_loopback
 from gateway.web.events import EventFeed
@@ -57,6 +58,8 @@ def require(permission: Permission) -> Callable[[Request], Identity]:
     return caller
 
 
+#: A number the database can hold; a larger one names nothing, and SQLite would choke on it.
+RowNumber = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Provided = Annotated[Services, Depends(services_of)]
 Feed = Annotated[EventFeed, Depends(feed_of)]
 Viewer = Annotated[Identity, Depends(require(Permission.READ))]

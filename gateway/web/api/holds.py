@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.services import registers
 from gateway.services.registers import HoldView
-from gateway.web.request import Provided, Resolver, Viewer
+from gateway.web.request import Provided, Resolver, RowNumber, Viewer
 
 router = APIRouter(prefix="/api/v1/holds", tags=["holds"])
 
@@ -38,13 +38,13 @@ def list_holds(
 
 
 @router.get("/{hold_id}", operation_id="get_hold")
-def get_hold(services: Provided, _: Viewer, hold_id: int) -> HoldView:
+def get_hold(services: Provided, _: Viewer, hold_id: RowNumber) -> HoldView:
     """Return one held object."""
     return registers.find_hold(services.database, hold_id)
 
 
 @router.post("/{hold_id}/resolve", operation_id="resolve_hold")
-def resolve_hold(services: Provided, caller: Resolver, hold_id: int, resolution: Resolution) -> HoldView:
+def resolve_hold(services: Provided, caller: Resolver, hold_id: RowNumber, resolution: Resolution) -> HoldView:
     """Release a held object to a case and stage, or discard it; nothing is deleted either way."""
     services.resolve_hold(
         hold_id=hold_id,

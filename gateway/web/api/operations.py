@@ -12,7 +12,7 @@ from gateway.services.destinations import DestinationView
 from gateway.services.peer_log import Contact
 from gateway.services.registers import AuditRow, ChainCheck, DeliveryRow, UntakenSeries
 from gateway.services.workload import Workload, workload
-from gateway.web.request import Operator, Provided, Viewer
+from gateway.web.request import Operator, Provided, RowNumber, Viewer
 from gateway.web.services import Services
 
 router = APIRouter(prefix="/api/v1", tags=["operations"])
@@ -42,7 +42,7 @@ def list_deliveries(
 
 
 @router.post("/deliveries/{delivery_id}/retry", operation_id="retry_delivery")
-def retry_delivery(services: Provided, caller: Operator, delivery_id: int) -> DeliveryRow:
+def retry_delivery(services: Provided, caller: Operator, delivery_id: RowNumber) -> DeliveryRow:
     """Send a dead delivery again; deterministic UIDs make that harmless."""
     services.retry_delivery(delivery_id=delivery_id, actor=caller.name, at=services.clock())
     return registers.find_delivery(services.database, delivery_id)
@@ -100,7 +100,7 @@ def list_audit(
     _: Viewer,
     case_id: str = "",
     action: str = "",
-    before: Annotated[int, Query(ge=0)] = 0,
+    before: RowNumber = 0,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> tuple[AuditRow, ...]:
     """Return audit events, newest first; pass the last id as `before` for the next page."""

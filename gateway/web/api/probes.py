@@ -14,7 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from gateway.domain.errors import GatewayError
 from gateway.services.registers import newest_audit_id
 from gateway.web.events import EventFeed, event_text
-from gateway.web.request import Feed, Provided, Viewer
+from gateway.web.request import Feed, Provided, RowNumber, Viewer
 
 router = APIRouter(tags=["probes"])
 
@@ -27,12 +27,14 @@ class Readiness:
     reasons: tuple[str, ...]
 
 
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", operation_id="healthz")
 def healthz(services: Provided) -> dict[str, str]:
     """Say that the process answers."""
     return {"status": "ok", "version": services.version}
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", operation_id="readyz", responses={503: {"description": "Not ready; the reasons say why."}})
 def readyz(services: Provided, response: Response) -> Readiness:
     """Say whether database, data folder and DICOM node can be used."""
@@ -58,7 +60,9 @@ def metrics(request: Request, _: Viewer) -> Response:
     response_class=StreamingResponse,
     responses={200: {"content": {"text/event-stream": {}}}},
 )
-def stream_events(feed: Feed, _: Viewer, last_event_id: Annotated[int | None, Header()] = None) -> StreamingResponse:
+def stream_events(
+    feed: Feed, _: Viewer, last_event_id: Annotated[RowNumber | None, Header()] = None
+) -> StreamingResponse:
     """Stream what happens as server-sent events; `Last-Event-ID` catches up after a break."""
     return StreamingResponse(
         _stream(feed, last_event_id),

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from fastapi import Request
 
+from gateway.web.problems import NotAcceptable
+
 #: Transfer syntax that is meant when a caller names none.
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 
@@ -43,9 +45,21 @@ def accepted(request: Request) -> tuple[MediaRange, ...]:
     return tuple(sorted(ranges, key=lambda r: -r.quality)) or (MediaRange(kind="*/*"),)
 
 
+def require_json(request: Request) -> None:
+    """Refuse a caller who takes no DICOM JSON (PS3.18 section 8.7.3); the XML form is not given here.
+
+    Raises
+    ------
+    NotAcceptable
+        If nothing they accept covers it.
+    """
+    if not any(r.covers(kind) for r in accepted(request) for kind in ("application/dicom+json", "application/json")):
+        raise NotAcceptable("search results and metadata are given as application/dicom+json")
+
+
 def parse(text: str) -> MediaRange | None:
     """Parse one media range; None when it is none."""
-    kind, *rest = split(text, ";")
+    kind, *rest = split(text, ";") or [""]
     kind = kind.strip().strip('"').lower()
     if "/" not in kind and kind != "*":
         return None

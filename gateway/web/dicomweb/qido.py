@@ -12,6 +12,7 @@ from pydicom.datadict import dictionary_has_tag, keyword_for_tag, tag_for_keywor
 from gateway.services import holdings
 from gateway.services.holdings import HeldInstance, HeldSeries, HeldStudy, HoldingQuery
 from gateway.web.dicomweb.dicom_json import JsonDataset, attribute, picked
+from gateway.web.dicomweb.media import require_json
 from gateway.web.problems import BadRequest
 from gateway.web.request import Provided, Viewer, base_url_of
 from gateway.web.services import Services
@@ -87,6 +88,7 @@ def _search_instances(services: Services, request: Request, study_uid: str, seri
 
 
 def _parse(request: Request, *, level: str, study_uid: str = "", series_uid: str = "") -> Search:
+    require_json(request)
     keys: dict[str, dict[str, str]] = {"study": {}, "series": {}, "instance": {}}
     fields: set[str] = set()
     takes_all, warnings = False, []

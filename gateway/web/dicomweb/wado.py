@@ -16,7 +16,7 @@ from gateway.services.holdings import HeldInstance, instances_of
 from gateway.web.access import Identity
 from gateway.web.dicomweb import dicom_json
 from gateway.web.dicomweb.frames import parse_frame_list, read_frames
-from gateway.web.dicomweb.media import EXPLICIT_LITTLE, MediaRange, accepted
+from gateway.web.dicomweb.media import EXPLICIT_LITTLE, MediaRange, accepted, require_json
 from gateway.web.dicomweb.multipart import multipart_response
 from gateway.web.dicomweb.rendered import Rendering, parse_viewport, parse_window, render
 from gateway.web.dicomweb.transcode import explicit_little
@@ -147,8 +147,7 @@ def _found(services: Services, study: str, series: str = "", instance: str = "")
 
 
 def _metadata(services: Services, request: Request, found: Sequence[HeldInstance]) -> Response:
-    if not any(r.covers(kind) for r in accepted(request) for kind in ("application/dicom+json", "application/json")):
-        raise NotAcceptable("metadata is given as application/dicom+json")
+    require_json(request)
     base = f"{base_url_of(request)}/dicom-web"
 
     def encoded(one: HeldInstance) -> dicom_json.JsonDataset:

@@ -18,7 +18,7 @@ from gateway.web.access import COOKIE, SESSION_LENGTH, Gatekeeper
 from gateway.web.api.cases import receive_edit
 from gateway.web.api.instances import receive_upload
 from gateway.web.problems import NotSignedIn
-from gateway.web.request import Decider, Operator, Provided, Resolver, Sender
+from gateway.web.request import Decider, Operator, Provided, Resolver, RowNumber, Sender
 from gateway.web.ui.pages import case_page, holds_page
 from gateway.web.ui.render import Notice, Pages, pages_of
 
@@ -91,7 +91,7 @@ def resolve_hold(  # noqa: PLR0913
     caller: Resolver,
     pages: Rendering,
     request: Request,
-    hold_id: int,
+    hold_id: RowNumber,
     *,
     action: Annotated[str, Form(pattern="^(accept|discard)$")],
     reason: Annotated[str, Form(max_length=2000)] = "",
@@ -117,7 +117,7 @@ def resolve_hold(  # noqa: PLR0913
 
 @router.post("/deliveries/{delivery_id}/retry")
 def retry_delivery(
-    services: Provided, caller: Operator, delivery_id: int, back: Annotated[str, Form()] = "/node"
+    services: Provided, caller: Operator, delivery_id: RowNumber, back: Annotated[str, Form()] = "/node"
 ) -> Response:
     """Send a delivery again."""
     services.retry_delivery(delivery_id=delivery_id, actor=caller.name, at=services.clock())

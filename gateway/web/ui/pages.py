@@ -22,7 +22,7 @@ from gateway.services.worklist import CaseFilter, CaseRow, Counts
 from gateway.services.workload import workload
 from gateway.web.access import Permission
 from gateway.web.case_query import CaseQuery
-from gateway.web.request import Provided, Viewer
+from gateway.web.request import Provided, RowNumber, Viewer
 from gateway.web.services import Services
 from gateway.web.ui.findings import findings_of
 from gateway.web.ui.render import Pages, pages_of
@@ -233,7 +233,7 @@ def show_audit(
     pages: Rendering,
     request: Request,
     action: str = "",
-    before: Annotated[int, Query(ge=0)] = 0,
+    before: RowNumber = 0,
     check: bool = False,
 ) -> HTMLResponse:
     """Show the audit trail, and whether its chain is whole."""

@@ -15,7 +15,7 @@ from dicom_sr.errors import DicomObjectError
 from gateway.domain.errors import GatewayError
 from gateway.services.case_record import case_record
 from gateway.services.pictures import CaseMoment, Comparison, PictureSet, Plane
-from gateway.web.request import Provided, Viewer
+from gateway.web.request import Provided, RowNumber, Viewer
 from gateway.web.ui.render import Pages, pages_of
 
 router = APIRouter(include_in_schema=False)
@@ -37,7 +37,7 @@ class PlaneName(StrEnum):
         return Plane[self.name]
 
 
-def _moment(case_id: str, generation: int, iteration: int) -> CaseMoment:
+def _moment(case_id: str, generation: RowNumber, iteration: RowNumber) -> CaseMoment:
     return CaseMoment(case_id=case_id, generation=generation, iteration=iteration)
 
 

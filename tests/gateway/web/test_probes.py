@@ -13,6 +13,12 @@ def test_health_says_that_the_process_answers(bench: Bench) -> None:
     assert bench.client().get("/healthz").json() == {"status": "ok", "version": "0.1.0"}
 
 
+def test_a_load_balancer_may_ask_for_the_head_alone(bench: Bench) -> None:
+    for probe in ("/healthz", "/readyz"):
+        answer = bench.client().head(probe)
+        assert (answer.status_code, answer.content) == (200, b"")
+
+
 def test_readiness_gives_the_reasons_why_not(bench: Bench) -> None:
     assert bench.client().get("/readyz").json() == {"ready": True, "reasons": []}
     bench.not_ready = ("the stage host is not running",)

@@ -23,4 +23,6 @@ def test_ranges_cover_what_they_say() -> None:
 
 def test_nonsense_is_no_range() -> None:
     assert parse("nonsense") is None
+    assert parse("") is None
+    assert parse(" ; ") is None
     assert parse("a/b; q=high") == MediaRange(kind="a/b", quality=0.0)
