@@ -226,6 +226,15 @@ def list_untaken(database: Database, *, study_uid: str = "", limit: int = 100) -
         )
 
 
+def count_untaken_studies(database: Database) -> int:
+    """Return how many studies there are of which no pipeline took any series."""
+    query = select(func.count(func.distinct(NoMatchRow.study_instance_uid))).where(
+        ~exists().where(col(Case.study_instance_uid) == col(NoMatchRow.study_instance_uid))
+    )
+    with database.read() as session:
+        return session.exec(query).one()
+
+
 def find_delivery(database: Database, delivery_id: int) -> DeliveryRow:
     """Return one delivery.
 

@@ -17,7 +17,7 @@ from gateway.domain.qc_status import QcStatus
 from gateway.domain.stage_run import StageRunState
 from gateway.services import destinations, registers, worklist
 from gateway.services.case_record import CaseRecord, IterationView, case_record
-from gateway.services.registers import HoldView
+from gateway.services.registers import HoldView, UntakenSeries
 from gateway.services.worklist import CaseFilter, CaseRow, Counts
 from gateway.services.workload import workload
 from gateway.web.access import Permission
@@ -82,6 +82,7 @@ def show_worklist(
         qc_statuses=list(QcStatus),
         ae_titles=node.ae_titles or (services.config.node.ae_title,),
         dicom_address=node.dicom_address,
+        untaken_studies=registers.count_untaken_studies(services.database),
     )
 
 
@@ -222,8 +223,16 @@ def show_node(
         destinations=destinations.list_destinations(services.database, services.config.destinations),
         deliveries=registers.list_deliveries(services.database, states=_DELIVERIES[show], limit=50),
         show=show,
-        untaken=registers.list_untaken(services.database, limit=30),
+        untaken=_by_series(registers.list_untaken(services.database, limit=100)),
     )
+
+
+def _by_series(rows: Sequence[UntakenSeries]) -> list[list[UntakenSeries]]:
+    """Return together what all pipelines say of one series."""
+    series: dict[str, list[UntakenSeries]] = {}
+    for row in rows:
+        series.setdefault(row.series_instance_uid, []).append(row)
+    return list(series.values())
 
 
 @router.get("/audit", response_class=HTMLResponse)

@@ -82,6 +82,9 @@ class Pages:
             verdict_word=lambda value: view.VERDICT_WORDS.get(value or "", value),
             qc_word=lambda value: view.QC_WORDS.get(value, value),
             output_word=lambda value: view.OUTPUT_WORDS.get(value, value),
+            door_word=lambda value: view.DOOR_WORDS.get(value, value),
+            facts=view.facts,
+            code_marks=view.code_marks,
             uid_word=view.uid_word,
             cause_word=lambda value: view.CAUSE_WORDS.get(value, value),
         )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+
+from markupsafe import Markup, escape
 
 from dicom_sr.verdict import Outcome
 from gateway.domain.case import CaseState
@@ -59,6 +62,11 @@ _ACRONYMS: Mapping[str, str] = {
         "HF", "Dice",
     )
 }  # fmt: skip
+
+#: What no person reads to its end: UIDs and hashes.
+_IDENTIFIER = re.compile(r"[0-9a-f.]{18,}")
+_BACKTICKS = re.compile(r"`([^`]+)`")
+DOOR_WORDS: Mapping[str, str] = {"dicom": "C-STORE", "stow": "STOW-RS", "upload": "upload", "orthanc": "Orthanc"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,9 +160,25 @@ def number(value: float | None, unit: str = "1") -> str:
     return text if unit == "1" else f"{text} {unit}"
 
 
-def short(identifier: str) -> str:
-    """Return the end of a long identifier, enough to tell two apart."""
-    return identifier if len(identifier) <= 14 else f"…{identifier[-12:]}"
+def short(text: str) -> str:
+    """Return the end of a UID or hash, enough to tell two apart; words as they are."""
+    return f"…{text[-12:]}" if _IDENTIFIER.fullmatch(text) else text
+
+
+def facts(detail: Mapping[str, object]) -> list[tuple[str, str]]:
+    """Return the facts of an audit event as names and texts; what says nothing is left out."""
+    found = []
+    for name, value in detail.items():
+        several = value if isinstance(value, list | tuple) else [value]
+        texts = [short(str(one)) for one in several if one not in ("", None)]
+        if texts:
+            found.append((name.replace("_", " "), ", ".join(texts)))
+    return found
+
+
+def code_marks(text: str) -> Markup:
+    """Return text in which `backticks` mark code as HTML."""
+    return Markup(_BACKTICKS.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped just before
 
 
 def uid_word(uid: str) -> str:

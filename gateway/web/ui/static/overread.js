@@ -10,7 +10,8 @@
   const localise = (from) => all("time", from).forEach((time) => {
     const at = new Date(time.dateTime);
     if (Number.isNaN(at.getTime())) return;
-    const text = at.toLocaleString("sv-SE", { timeZoneName: "short" });
+    const two = "2-digit";
+    const text = at.toLocaleString("sv-SE", { year: "numeric", month: two, day: two, hour: two, minute: two, second: two, timeZoneName: "short" });
     if (time.classList.contains("clock")) time.textContent = text;
     else time.title = text;
   });

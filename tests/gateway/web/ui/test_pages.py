@@ -246,6 +246,32 @@ def test_the_node_page_shows_refusals_and_dead_letters(busy: Bench) -> None:
     assert "171 storage and service classes" in words
 
 
+def test_a_study_that_no_pipeline_takes_is_mentioned_where_people_look_for_it(bench: Bench) -> None:
+    study = bench.seed.study(1)
+    bench.seed.untaken(study, pipeline="hippocampus-mr", reason="modality is not MR")
+    bench.seed.untaken(study, pipeline="brain-mr", reason="10 slices, fewer than 12")
+    words = _words(_page(bench, "/"))
+    assert "No cases yet" in words
+    assert "1 study was received that no pipeline takes: see why" in words
+    node = _page(bench, "/node")
+    assert 'id="untaken"' in node
+    assert "brain-mr: 10 slices, fewer than 12 hippocampus-mr: modality is not MR" in _words(node)
+
+
+def test_every_page_says_that_it_is_not_for_diagnosis_and_leads_to_the_api(busy: Bench) -> None:
+    for path in ("/", f"/cases/{busy.edited}", "/node"):
+        page = _page(busy, path)
+        assert "Research software, not for diagnosis." in page
+        assert '<a href="/docs">HTTP API</a>' in page
+
+
+def test_the_summary_picture_opens_from_the_outputs(busy: Bench) -> None:
+    page = _page(busy, f"/cases/{busy.edited}?tab=outputs")
+    assert re.search(
+        r'href="/dicom-web/studies/[\d.]+/series/[\d.]+/instances/[\d.]+/rendered"[^>]*>Summary picture', page
+    )
+
+
 def test_the_audit_page_checks_the_chain(busy: Bench) -> None:
     assert "The chain is whole" in _words(_page(busy, "/audit?check=1"))
     assert "EDIT_ACCEPTED" in _page(busy, "/audit?action=EDIT_ACCEPTED")

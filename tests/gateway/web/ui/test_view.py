@@ -59,8 +59,27 @@ def test_times_and_sizes_in_one_unit() -> None:
 def test_codes_become_words_and_keep_their_acronyms() -> None:
     assert view.sentence_case("PREDICTED_HD95") == "Predicted HD95"
     assert view.sentence_case("QC_DECIDED") == "QC decided"
+    assert view.sentence_case("EXTENT_LR") == "Extent LR"
+    assert view.sentence_case("PREDICTED_DICE") == "Predicted Dice"
+    assert view.sentence_case("FWHM") == "FWHM"
 
 
 def test_dates_that_are_none_are_left_alone() -> None:
     assert view.day("20261122") == "2026-11-22"
     assert view.day("2026") == "2026"
+
+
+def test_only_what_nobody_reads_to_its_end_is_shortened() -> None:
+    assert view.short("2.25.282649556145612786076359180617373550828") == "…617373550828"
+    assert view.short("cfd96fa375d064aafd94cc614b9a8c7a005c1d2bebde348ea8cac88acaf1dbd1") == "…c88acaf1dbd1"
+    for words in ("segmentation_qc", "FAIL_NEEDS_REPROCESSING", "sending an edit", "c9f465b38dd3e39fa"):
+        assert view.short(words) == words
+
+
+def test_facts_of_an_event_are_words_and_what_is_empty_is_left_out() -> None:
+    detail = {"changed_voxels": 0, "parts": [], "evidence": "", "outputs": ["2.25.111111111111111111111", "SEG"]}
+    assert view.facts(detail) == [("changed voxels", "0"), ("outputs", "…111111111111, SEG")]
+
+
+def test_backticks_mark_code_and_nothing_else_becomes_markup() -> None:
+    assert view.code_marks("pass `next_cursor` <back>") == "pass <code>next_cursor</code> &lt;back&gt;"
