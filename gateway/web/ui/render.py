@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from dicom_sr.finding_codes import finding_title
 from gateway.services import worklist
 from gateway.services.worklist import Counts
 from gateway.web.access import Identity
@@ -78,6 +79,7 @@ class Pages:
             number=view.number,
             short=view.short,
             sentence_case=view.sentence_case,
+            finding_title=finding_title,
             state_word=lambda value: view.STATE_WORDS.get(value, value),
             verdict_word=lambda value: view.VERDICT_WORDS.get(value or "", value),
             qc_word=lambda value: view.QC_WORDS.get(value, value),

