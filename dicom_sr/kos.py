@@ -20,7 +20,7 @@ from dicom_sr.codes import Code
 from dicom_sr.equipment import Equipment
 from dicom_sr.errors import InvalidObject
 from dicom_sr.finding_codes import quality_reason
-from dicom_sr.new_object import ObjectHeader, instance_reference, new_object
+from dicom_sr.new_object import header_of, instance_reference, new_object
 from dicom_sr.qc_report import Signature
 from dicom_sr.source import SourceSeries
 from dicom_sr.sr_context import language, observers
@@ -137,7 +137,9 @@ def key_object_selection(selection: KeyObjectSelection, source: SourceSeries, eq
     PS3.3 A.35.4, C.17.6; PS3.16 TID 2010, CID 7010, CID 7011, CID 7012
     """
     _check(selection)
-    ds = new_object(_header(selection), source, equipment)
+    ds = new_object(
+        header_of(selection, sop_class_uid=KeyObjectSelectionDocumentStorage, modality="KO"), source, equipment
+    )
     ds.ReferencedPerformedProcedureStepSequence = []
     ds.CurrentRequestedProcedureEvidenceSequence = [_evidence(selection, source)]
     ds.ValueType = "CONTAINER"
@@ -169,19 +171,6 @@ def _reference(selected: KeyObject) -> Dataset:
 
 def _modifier(reason: Code) -> Dataset:
     return sr_items.code(Relation.MODIFIER, codes.TITLE_MODIFIER, reason)
-
-
-def _header(selection: KeyObjectSelection) -> ObjectHeader:
-    return ObjectHeader(
-        sop_class_uid=KeyObjectSelectionDocumentStorage,
-        sop_instance_uid=selection.sop_instance_uid,
-        series_instance_uid=selection.series_instance_uid,
-        series_number=selection.series_number,
-        instance_number=selection.instance_number,
-        series_description=selection.series_description,
-        modality="KO",
-        created_at=selection.created_at,
-    )
 
 
 def _evidence(selection: KeyObjectSelection, source: SourceSeries) -> Dataset:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
@@ -45,6 +46,48 @@ class ObjectHeader:
     series_description: str
     modality: str
     created_at: datetime
+
+
+class Identified(Protocol):
+    """What a report or a selection says of the object that is to hold it."""
+
+    @property
+    def sop_instance_uid(self) -> str:
+        """SOP Instance UID."""
+
+    @property
+    def series_instance_uid(self) -> str:
+        """Series Instance UID."""
+
+    @property
+    def series_number(self) -> int:
+        """Series Number."""
+
+    @property
+    def instance_number(self) -> int:
+        """Instance Number."""
+
+    @property
+    def series_description(self) -> str:
+        """Series Description."""
+
+    @property
+    def created_at(self) -> datetime:
+        """When, with time zone."""
+
+
+def header_of(content: Identified, *, sop_class_uid: str, modality: str) -> ObjectHeader:
+    """Return the identity of the object that holds `content`."""
+    return ObjectHeader(
+        sop_class_uid=sop_class_uid,
+        sop_instance_uid=content.sop_instance_uid,
+        series_instance_uid=content.series_instance_uid,
+        series_number=content.series_number,
+        instance_number=content.instance_number,
+        series_description=content.series_description,
+        modality=modality,
+        created_at=content.created_at,
+    )
 
 
 def new_object(header: ObjectHeader, source: SourceSeries, equipment: Equipment) -> Dataset:

@@ -28,7 +28,7 @@ from dicom_sr.coded_items import code_item, declare_private_scheme
 from dicom_sr.codes import IMAGING_MEASUREMENT_REPORT
 from dicom_sr.equipment import Equipment
 from dicom_sr.finding_codes import finding_title
-from dicom_sr.new_object import ObjectHeader, instance_reference, listed_instances, new_object
+from dicom_sr.new_object import header_of, instance_reference, listed_instances, new_object
 from dicom_sr.picture_planes import Rgb
 from dicom_sr.picture_text import font_file
 from dicom_sr.qc_report import ContentQualification, QcReport
@@ -69,7 +69,7 @@ def summary_pdf(report: QcReport, pixels: Rgb, source: SourceSeries, equipment: 
     ----------
     PS3.3 A.45.1, C.24.2
     """
-    ds = new_object(_header(report), source, equipment)
+    ds = new_object(header_of(report, sop_class_uid=EncapsulatedPDFStorage, modality="DOC"), source, equipment)
     ds.ConversionType = "WSD"
     ds.AcquisitionDateTime = None
     ds.BurnedInAnnotation = "YES"
@@ -116,19 +116,6 @@ def pdf_bytes(report: QcReport, pixels: Rgb) -> bytes:
 
     document.build(_story(report, pixels), onFirstPage=footer, onLaterPages=footer)
     return buffer.getvalue()
-
-
-def _header(report: QcReport) -> ObjectHeader:
-    return ObjectHeader(
-        sop_class_uid=EncapsulatedPDFStorage,
-        sop_instance_uid=report.sop_instance_uid,
-        series_instance_uid=report.series_instance_uid,
-        series_number=report.series_number,
-        instance_number=report.instance_number,
-        series_description=report.series_description,
-        modality="DOC",
-        created_at=report.created_at,
-    )
 
 
 def _register_fonts() -> None:

@@ -18,7 +18,7 @@ from dicom_sr.coded_items import code_item, declare_private_scheme
 from dicom_sr.equipment import Equipment
 from dicom_sr.errors import InvalidObject
 from dicom_sr.finding_codes import finding_concept, quality_reason
-from dicom_sr.new_object import ObjectHeader, instance_reference, listed_instances, new_object
+from dicom_sr.new_object import header_of, instance_reference, listed_instances, new_object
 from dicom_sr.qc_report import PriorDocument, QcReport, SegmentReport, Signature
 from dicom_sr.source import SourceSeries
 from dicom_sr.sr_context import image_library, language, observers, procedure_reported
@@ -104,7 +104,7 @@ def segmentation_qc_sr(report: QcReport, source: SourceSeries, equipment: Equipm
 def _document(
     report: QcReport, source: SourceSeries, equipment: Equipment, groups: list[Dataset], more: list[Dataset]
 ) -> Dataset:
-    ds = new_object(_header(report), source, equipment)
+    ds = new_object(header_of(report, sop_class_uid=Comprehensive3DSRStorage, modality="SR"), source, equipment)
     _set_document_general(ds, report, source)
     ds.ValueType = "CONTAINER"
     ds.ConceptNameCodeSequence = [code_item(codes.IMAGING_MEASUREMENT_REPORT)]
@@ -121,19 +121,6 @@ def _document(
     declare_private_scheme(ds)
     settle_character_set(ds, character_set_of(source.headers[0]))
     return ds
-
-
-def _header(report: QcReport) -> ObjectHeader:
-    return ObjectHeader(
-        sop_class_uid=Comprehensive3DSRStorage,
-        sop_instance_uid=report.sop_instance_uid,
-        series_instance_uid=report.series_instance_uid,
-        series_number=report.series_number,
-        instance_number=report.instance_number,
-        series_description=report.series_description,
-        modality="SR",
-        created_at=report.created_at,
-    )
 
 
 def _set_document_general(ds: Dataset, report: QcReport, source: SourceSeries) -> None:

@@ -14,7 +14,7 @@ from dicom_sr.codes import QC_STATUSES, SOURCE_FOR_MONTAGE
 from dicom_sr.equipment import Equipment
 from dicom_sr.errors import InvalidObject
 from dicom_sr.montage import MontageContent, montage
-from dicom_sr.new_object import ObjectHeader, instance_reference, listed_instances, new_object
+from dicom_sr.new_object import header_of, instance_reference, listed_instances, new_object
 from dicom_sr.picture_planes import Rgb
 from dicom_sr.qc_report import QcReport
 from dicom_sr.source import SourceSeries
@@ -67,7 +67,7 @@ def summary_sc(report: QcReport, pixels: Rgb, source: SourceSeries, equipment: E
     """
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
         raise InvalidObject("the picture of a summary is not RGB with 8 bits")
-    ds = new_object(_header(report), source, equipment)
+    ds = new_object(header_of(report, sop_class_uid=SecondaryCaptureImageStorage, modality="OT"), source, equipment)
     ds.ConversionType = "WSD"
     ds.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
     ds.PatientOrientation = None
@@ -83,19 +83,6 @@ def summary_sc(report: QcReport, pixels: Rgb, source: SourceSeries, equipment: E
     declare_private_scheme(ds)
     settle_character_set(ds, character_set_of(source.headers[0]))
     return ds
-
-
-def _header(report: QcReport) -> ObjectHeader:
-    return ObjectHeader(
-        sop_class_uid=SecondaryCaptureImageStorage,
-        sop_instance_uid=report.sop_instance_uid,
-        series_instance_uid=report.series_instance_uid,
-        series_number=report.series_number,
-        instance_number=report.instance_number,
-        series_description=report.series_description,
-        modality="OT",
-        created_at=report.created_at,
-    )
 
 
 def _source_item(header: Dataset) -> Dataset:

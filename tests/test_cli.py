@@ -19,9 +19,8 @@ from gateway.config import NodeConfig
 from gateway.dimse.node import DicomNode
 from gateway.services.receive import Receiver
 from gateway.store.tables import Case
-from gateway.web.server import WebServer
 from tests.support.make_series import make_mr_series
-from tests.support.web_gateway import Bench
+from tests.support.web_gateway import Bench, serving
 
 #: Verbs of the outside contract (DESIGN section 7) that this version speaks.
 VERBS = (
@@ -56,10 +55,8 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 @pytest.fixture
 def url(bench: Bench) -> Iterator[str]:
-    server = WebServer(bench.app, "127.0.0.1", 0)
-    host, port = server.start()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with serving(bench) as address:
+        yield address
 
 
 @pytest.fixture

@@ -123,7 +123,7 @@ def _new_seg(
         equipment=equipment_for(env, context),
         content_creator_name=report.edit.sender if report.edit else "",
         predecessor=_reference(prior[0]) if prior else None,
-        edited_from=_received(report.edited_from) if report.edited_from else None,
+        edited_from=_reference(report.edited_from) if report.edited_from else None,
     )
     dataset = write_seg(segmentation.numbered_from_one(), series, description, kind=kind)
     ancestors = tuple(r for r in context.stages if r.stage.kind is StageKind.SEGMENTATION and r.ran)
@@ -158,19 +158,11 @@ def _is_change(change: Mapping[str, object]) -> bool:
     return bool(change.get("voxels_added") or change.get("voxels_removed"))
 
 
-def _reference(output: Output) -> ObjectReference:
+def _reference(stored: Output | Instance) -> ObjectReference:
     return ObjectReference(
-        sop_class_uid=output.sop_class_uid,
-        sop_instance_uid=output.sop_instance_uid,
-        series_instance_uid=output.series_instance_uid,
-    )
-
-
-def _received(instance: Instance) -> ObjectReference:
-    return ObjectReference(
-        sop_class_uid=instance.sop_class_uid,
-        sop_instance_uid=instance.sop_instance_uid,
-        series_instance_uid=instance.series_instance_uid,
+        sop_class_uid=stored.sop_class_uid,
+        sop_instance_uid=stored.sop_instance_uid,
+        series_instance_uid=stored.series_instance_uid,
     )
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import requests
 from PIL import Image, ImageChops
 from pydicom import dcmread
 
@@ -75,15 +74,7 @@ class Reading:
 
     def fetch(self, sop_instance_uid: str) -> Path:
         """Download an instance from Orthanc."""
-        found = requests.post(
-            f"{self.orthanc.url}/tools/find",
-            json={"Level": "Instance", "Query": {"SOPInstanceUID": sop_instance_uid}},
-            timeout=30,
-        ).json()
-        assert len(found) == 1, f"Orthanc holds {len(found)} instances of this UID"
-        file = self.folder / f"{sop_instance_uid}.dcm"
-        file.write_bytes(requests.get(f"{self.orthanc.url}/instances/{found[0]}/file", timeout=30).content)
-        return file
+        return self.orthanc.download(sop_instance_uid, self.folder)
 
     def picture(self, visit: str, name: str) -> Image.Image:
         """Return a screenshot of a visit."""

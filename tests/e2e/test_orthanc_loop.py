@@ -40,15 +40,7 @@ class Loop:
 
     def fetch(self, sop_instance_uid: str) -> Path:
         """Download an instance from Orthanc."""
-        found = requests.post(
-            f"{self.orthanc.url}/tools/find",
-            json={"Level": "Instance", "Query": {"SOPInstanceUID": sop_instance_uid}},
-            timeout=30,
-        ).json()
-        assert len(found) == 1, f"Orthanc holds {len(found)} instances of this UID"
-        path = self.folder / f"{sop_instance_uid}.dcm"
-        path.write_bytes(requests.get(f"{self.orthanc.url}/instances/{found[0]}/file", timeout=30).content)
-        return path
+        return self.orthanc.download(sop_instance_uid, self.folder)
 
     def stored_masks(self, case_id: str, stage: str, iteration: int) -> dict[str, np.ndarray]:
         """Return the masks the gateway itself keeps, by label."""

@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from gateway.web.server import WebServer
 from tests.support.busy_gateway import CONFIG, FACTS, populate
 from tests.support.seed import make_segmentations
-from tests.support.web_gateway import Bench
+from tests.support.web_gateway import Bench, serving
 
 pytestmark = pytest.mark.peer
 
@@ -24,10 +23,8 @@ def site() -> Iterator[tuple[Bench, str]]:
     with tempfile.TemporaryDirectory(dir=shared_memory if shared_memory.is_dir() else None) as folder:
         bench = Bench(folder=Path(folder), config=CONFIG, facts=FACTS)
         bench.edited = populate(bench.seed).id
-        server = WebServer(bench.app, "127.0.0.1", 0)
-        host, port = server.start()
-        yield bench, f"http://{host}:{port}"
-        server.stop()
+        with serving(bench) as address:
+            yield bench, address
         bench.close()
 
 

@@ -97,6 +97,15 @@ class OrthancPeer:
         [known] = [one["ID"] for one in found if one["Type"] == "Instance"]
         requests.delete(f"{self.url}/instances/{known}", timeout=30).raise_for_status()
 
+    def download(self, sop_instance_uid: str, folder: Path) -> Path:
+        """Write an instance it holds to a folder; return the file."""
+        query = {"Level": "Instance", "Query": {"SOPInstanceUID": sop_instance_uid}}
+        found = requests.post(f"{self.url}/tools/find", json=query, timeout=30).json()
+        assert len(found) == 1, f"Orthanc holds {len(found)} instances of this UID"
+        file = folder / f"{sop_instance_uid}.dcm"
+        file.write_bytes(requests.get(f"{self.url}/instances/{found[0]}/file", timeout=30).content)
+        return file
+
     def instances(self) -> list[str]:
         """Return the SOP Instance UIDs it holds."""
         found = requests.post(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -30,6 +31,7 @@ from gateway.store.blobs import BlobStore
 from gateway.store.database import Database
 from gateway.store.tables import Case, Delivery, Hold
 from gateway.web.app import create_app
+from gateway.web.server import WebServer
 from gateway.web.services import NodeFacts, Services
 from tests.support.seed import NOW, Seed, make_volume
 
@@ -216,6 +218,17 @@ class Bench:
             if case.state != "HELD":
                 raise IllegalTransition("nothing of this case is stuck")
             audit.append(session, at=at, actor=actor, action="CASE_RETRIED", case_id=case_id)
+
+
+@contextmanager
+def serving(bench: Bench) -> Iterator[str]:
+    """Serve the application of a bench on a free port of loopback; gives its address."""
+    server = WebServer(bench.app, "127.0.0.1", 0)
+    host, port = server.start()
+    try:
+        yield f"http://{host}:{port}"
+    finally:
+        server.stop()
 
 
 def _load_volume(*, case_id: str, generation: int, iteration: int) -> Volume:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from gateway.domain.errors import IllegalTransition, NotFound
+from gateway.domain.errors import GatewayError, IllegalTransition, NotFound
 from gateway.domain.qc_status import QcStatus
 from gateway.services import destinations
 from gateway.services.case_record import case_record
@@ -21,6 +21,7 @@ from gateway.web.problems import NotSignedIn
 from gateway.web.request import Decider, Operator, Provided, Resolver, RowNumber, Sender
 from gateway.web.ui.pages import case_page, holds_page
 from gateway.web.ui.render import Notice, Pages, pages_of
+from gateway.web.ui.view import sentence
 
 router = APIRouter(include_in_schema=False)
 
@@ -54,7 +55,7 @@ def decide(
             comment=comment,
             reason_wanted=True,
             status=409,
-            notice=Notice(tone="bad", text=f"{error.detail[:1].upper()}{error.detail[1:]}."),
+            notice=_refused(error),
             here=f"/cases/{case_id}",
         )
     return _to(f"/cases/{case_id}?notice=decided")
@@ -110,8 +111,9 @@ def resolve_hold(  # noqa: PLR0913
             at=services.clock(),
         )
     except (IllegalTransition, NotFound) as error:
-        said = Notice(tone="bad", text=f"{error.detail[:1].upper()}{error.detail[1:]}.")
-        return holds_page(services, pages, request, status=409, notice=said, failed_hold=hold_id, here="/holds")
+        return holds_page(
+            services, pages, request, status=409, notice=_refused(error), failed_hold=hold_id, here="/holds"
+        )
     return _to(f"/holds?notice=hold-{action}ed")
 
 
@@ -184,6 +186,10 @@ def sign_out() -> Response:
     response = _to("/sign-in")
     response.delete_cookie(COOKIE, httponly=True, samesite="strict")
     return response
+
+
+def _refused(error: GatewayError) -> Notice:
+    return Notice(tone="bad", text=f"{sentence(error.detail)}.")
 
 
 def _own_path(target: str) -> str:

@@ -78,6 +78,7 @@ class Pages:
             size=view.size,
             number=view.number,
             short=view.short,
+            sentence=view.sentence,
             sentence_case=view.sentence_case,
             finding_title=finding_title,
             state_word=lambda value: view.STATE_WORDS.get(value, value),

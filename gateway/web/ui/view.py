@@ -109,11 +109,16 @@ def day(date: str) -> str:
     return f"{date[:4]}-{date[4:6]}-{date[6:]}" if len(date) == 8 and date.isdigit() else date
 
 
+def sentence(text: str) -> str:
+    """Return a sentence of ours with a capital."""
+    return text[:1].upper() + text[1:]
+
+
 def sentence_case(code: str) -> str:
     """Return a code such as ``CASE_OPENED`` as words."""
     words = code.replace("_", " ").lower()
     words = " ".join(_ACRONYMS.get(word, word) for word in words.split(" "))
-    return words[:1].upper() + words[1:]
+    return sentence(words)
 
 
 def ago(then: datetime | None, now: datetime) -> str:

@@ -10,9 +10,8 @@ from typer.testing import CliRunner
 
 from gateway.cli import app
 from gateway.config import Config
-from gateway.web.server import WebServer
 from tests.support.memory import memory_folder
-from tests.support.web_gateway import Bench
+from tests.support.web_gateway import Bench, serving
 
 PACS = {"name": "pacs", "kind": "dicom", "ae_title": "PACS1", "host": "10.0.4.7"}
 
@@ -22,10 +21,8 @@ def url() -> Iterator[str]:
     with memory_folder() as folder:
         bench = Bench(folder=folder, config=Config.model_validate({"destinations": [PACS]}))
         bench.seed.iteration(bench.seed.case(bench.seed.study(1)), delivered="DEAD")
-        server = WebServer(bench.app, "127.0.0.1", 0)
-        host, port = server.start()
-        yield f"http://{host}:{port}"
-        server.stop()
+        with serving(bench) as address:
+            yield address
         bench.close()
 
 

@@ -13,9 +13,8 @@ from gateway.cli import app
 from gateway.config import Config
 from gateway.domain.errors import PeerRejected
 from gateway.services.fetch import Fetched, FetchOrder, FetchWay, FoundStudy
-from gateway.web.server import WebServer
 from tests.support.memory import memory_folder
-from tests.support.web_gateway import Bench
+from tests.support.web_gateway import Bench, serving
 
 STUDY = FoundStudy(
     study_instance_uid="1.2.3",
@@ -42,10 +41,8 @@ def bench() -> Iterator[Bench]:
 
 @pytest.fixture
 def url(bench: Bench) -> Iterator[str]:
-    server = WebServer(bench.app, "127.0.0.1", 0)
-    host, port = server.start()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with serving(bench) as address:
+        yield address
 
 
 def _said(*arguments: str) -> Result:

@@ -12,18 +12,15 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEGLSLossless
 from requests import HTTPError
 
 from dicom_sr.uids import derive_uid
-from gateway.web.server import WebServer
-from tests.support.web_gateway import Bench
+from tests.support.web_gateway import Bench, serving
 
 _STUDY, _SERIES, _IMAGE = derive_uid("study", 1), derive_uid("series", 1), derive_uid("image", 1, 0)
 
 
 @contextmanager
 def _client_of(gateway: Bench) -> Iterator[DICOMwebClient]:
-    server = WebServer(gateway.app, "127.0.0.1", 0)
-    host, port = server.start()
-    yield DICOMwebClient(f"http://{host}:{port}/dicom-web")
-    server.stop()
+    with serving(gateway) as address:
+        yield DICOMwebClient(f"{address}/dicom-web")
 
 
 @pytest.fixture
