@@ -8,8 +8,10 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
+from starlette.concurrency import run_in_threadpool
 
-from gateway.domain.errors import GatewayError, IllegalTransition, NotFound
+from dicom_sr.errors import DicomObjectError
+from gateway.domain.errors import GatewayError, IllegalTransition, NotFound, UnacceptableInstance
 from gateway.domain.qc_status import QcStatus
 from gateway.services import destinations
 from gateway.services.case_record import case_record
@@ -17,8 +19,9 @@ from gateway.services.edit_outcome import EditOutcome
 from gateway.web.access import COOKIE, SESSION_LENGTH, Gatekeeper
 from gateway.web.api.cases import receive_edit
 from gateway.web.api.instances import receive_upload
-from gateway.web.problems import NotSignedIn
-from gateway.web.request import Decider, Operator, Provided, Resolver, RowNumber, Sender
+from gateway.web.problems import BadRequest, NotSignedIn, problem_of
+from gateway.web.request import Decider, Operator, Provided, Resolver, RowNumber, Sender, request_id_of
+from gateway.web.services import Services
 from gateway.web.ui.pages import case_page, holds_page
 from gateway.web.ui.render import Notice, Pages, pages_of
 from gateway.web.ui.view import sentence
@@ -45,19 +48,7 @@ def decide(
     try:
         services.decide(case_id=case_id, decision=qc_status, comment=comment, actor=caller.name, at=services.clock())
     except IllegalTransition as error:
-        case = case_record(services.database, case_id)
-        return case_page(
-            services,
-            pages,
-            request,
-            case,
-            shown=case.current,
-            comment=comment,
-            reason_wanted=True,
-            status=409,
-            notice=_refused(error),
-            here=f"/cases/{case_id}",
-        )
+        return _case_again(services, pages, request, case_id, error, comment=comment, reason_wanted=True)
     return _to(f"/cases/{case_id}?notice=decided")
 
 
@@ -69,9 +60,12 @@ def retry_case(services: Provided, caller: Operator, case_id: str) -> Response:
 
 
 @router.post("/cases/{case_id}/edits")
-async def upload_edit(services: Provided, caller: Sender, request: Request, case_id: str) -> Response:
-    """Take an edit from the case page; its form may name the stage."""
-    answer = await receive_edit(services, caller, case_id, request)
+async def upload_edit(services: Provided, caller: Sender, pages: Rendering, request: Request, case_id: str) -> Response:
+    """Take an edit from the case page, whose form may name the stage; a refused file leads back to it."""
+    try:
+        answer = await receive_edit(services, caller, case_id, request)
+    except (UnacceptableInstance, BadRequest, DicomObjectError) as error:
+        return await run_in_threadpool(_case_again, services, pages, request, case_id, error)
     if answer.outcome is EditOutcome.HELD:
         return _to(f"/holds?notice=edit-held#hold-{answer.hold_id}")
     return _to(f"/cases/{case_id}?notice=edit-{answer.outcome.lower()}")
@@ -145,8 +139,10 @@ def resume_destination(services: Provided, caller: Operator, name: str) -> Respo
 
 
 @router.get("/sign-in", response_class=HTMLResponse)
-def show_sign_in(pages: Rendering, request: Request, next: str = "/") -> HTMLResponse:
-    """Show the sign-in form."""
+def show_sign_in(pages: Rendering, request: Request, next: str = "/") -> Response:
+    """Show the sign-in form; where no users are configured, nobody signs in."""
+    if request.app.state.gatekeeper.is_local:
+        return _to(_own_path(next))
     return pages.page(request, "sign_in.html", next=_own_path(next), failed=False)
 
 
@@ -188,7 +184,33 @@ def sign_out() -> Response:
     return response
 
 
-def _refused(error: GatewayError) -> Notice:
+def _case_again(
+    services: Services,
+    pages: Pages,
+    request: Request,
+    case_id: str,
+    error: GatewayError | DicomObjectError,
+    *,
+    comment: str = "",
+    reason_wanted: bool = False,
+) -> HTMLResponse:
+    """Show the page of a case again, with why what was asked on it was refused."""
+    case = case_record(services.database, case_id)
+    return case_page(
+        services,
+        pages,
+        request,
+        case,
+        shown=case.current,
+        comment=comment,
+        reason_wanted=reason_wanted,
+        status=problem_of(error, request_id_of(request)).status,
+        notice=_refused(error),
+        here=f"/cases/{case_id}",
+    )
+
+
+def _refused(error: GatewayError | DicomObjectError) -> Notice:
     return Notice(tone="bad", text=f"{sentence(error.detail)}.")
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from dicom_sr.uids import derive_uid
@@ -55,11 +57,21 @@ def test_an_upload_that_is_held_leads_to_its_reason(bench: Bench) -> None:
     assert answer.headers["location"] == "/holds?notice=edit-held#hold-1"
 
 
-def test_an_upload_that_is_no_segmentation_is_a_page_that_says_so(bench: Bench) -> None:
+def test_a_file_that_is_no_edit_leads_back_to_the_case_with_the_reason(bench: Bench) -> None:
     case = _case(bench)
-    answer = bench.client(accept="text/html").post(f"/cases/{case.id}/edits", files={"file": ("x.dcm", b"no")})
-    assert answer.status_code == 422
-    assert "This is not a DICOM file" in answer.text
+    client = bench.client(accept="text/html")
+    for file in (b"no", b"\xff\xd8\xff\xe0\x00\x10JFIF", b""):
+        answer = client.post(f"/cases/{case.id}/edits", files={"file": ("photo.jpg", file)})
+        assert answer.status_code == 422
+        assert re.search(
+            r'<p class="notice bad" role="status">(This is not a DICOM file|The file is empty)', answer.text
+        )
+        assert "Your decision" in answer.text
+    assert client.post("/cases/c0/edits", files={"file": ("x", b"y")}).status_code == 404
+
+
+def test_where_no_users_are_configured_the_sign_in_leads_on(bench: Bench) -> None:
+    assert bench.client().get("/sign-in?next=/holds").headers["location"] == "/holds"
 
 
 @pytest.mark.parametrize(("content", "notice"), [(b"nothing", "upload-refused"), (b"", "upload-refused")])
