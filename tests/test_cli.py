@@ -434,6 +434,14 @@ def test_evaluate_all_measures_every_family_into_a_folder_of_its_own(
     }
 
 
+def test_replay_in_a_folder_that_is_no_gateways_creates_nothing_there(
+    overread: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    code, _, err = overread("replay", "c1", "--data", tmp_path)
+    assert (code, err) == (1, f"overread: no gateway has worked in {tmp_path}: it holds no database\n")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_conformance_prints_the_statement(overread: Callable[..., tuple[int, str, str]]) -> None:
     code, out, _ = overread("conformance")
     assert code == 0

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gateway.commands.check_line import CheckResult, failed, good, note
 from gateway.commands.check_orthanc import check_orthanc
+from gateway.commands.data_folder import has_database
 from gateway.commands.output import ExitCode
 from gateway.config import Config, Destination, NodeConfig, Peer
 from gateway.domain.errors import GatewayError
@@ -46,7 +47,7 @@ def check_peers(config: Config, data: Path | None) -> Iterator[CheckResult]:
         yield from check_orthanc(
             f"follow {followed.name}", followed.url, followed.username, followed.password_file, config.node
         )
-    if data is not None and (data / "overread.sqlite").is_file():
+    if data is not None and has_database(data):
         yield from _seen(config, data)
 
 

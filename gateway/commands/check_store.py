@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gateway.commands.check_line import CheckResult, failed, good, note
+from gateway.commands.data_folder import has_database
 from gateway.config import Config
 from gateway.dispatch.folder_lock import FolderLock
 from gateway.domain.errors import GatewayError
@@ -35,7 +36,7 @@ def check_store(config: Config, folder: Path, order: StoreOrder) -> Iterator[Che
 
     A repair needs the gateway to be stopped; a look does not.
     """
-    if not (folder / "overread.sqlite").is_file():
+    if not has_database(folder):
         yield note("store", f"{folder} holds no gateway's data yet")
         return
     database = Database(config.database.url) if config.database.url else Database.in_folder(folder)

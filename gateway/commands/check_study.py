@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gateway.commands.check_line import CheckResult, failed, good, note
+from gateway.commands.data_folder import has_database
 from gateway.config import Config
 from gateway.domain.errors import GatewayError
 from gateway.domain.pipeline import Pipeline, StageKind, match
@@ -66,7 +67,7 @@ def _repeated(parcels: Sequence[Parcel]) -> Iterator[CheckResult]:
 
 def _held(parcels: Sequence[Parcel], data: Path | None) -> Iterator[CheckResult]:
     """Say how many instances the gateway has already."""
-    if data is None or not (data / "overread.sqlite").is_file():
+    if data is None or not has_database(data):
         return
     from sqlmodel import col, select
 

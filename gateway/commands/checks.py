@@ -13,6 +13,7 @@ from gateway.commands.check_line import CheckResult, Outcome, failed, good, note
 from gateway.commands.check_peers import check_peers
 from gateway.commands.check_store import StoreOrder, check_store
 from gateway.commands.check_study import check_study
+from gateway.commands.data_folder import has_database
 from gateway.commands.output import ExitCode
 from gateway.config import Config
 from gateway.domain.errors import ConfigurationError, GatewayError
@@ -98,7 +99,7 @@ def _data_folder(folder: Path | None, config: Config) -> Iterator[CheckResult]:
         yield failed("data folder", f"{free} MB free, less than node.minimum_free_mb: instances would be refused")
     else:
         yield good("data folder", f"{folder}{'' if folder.exists() else ' (will be made)'}, {free} MB free")
-    if (folder / "overread.sqlite").is_file():
+    if has_database(folder):
         yield from _database(folder)
 
 
