@@ -215,7 +215,7 @@ def admitted(header: Citing, candidates: Sequence[Candidate]) -> list[Candidate]
         copied = [c for c in candidates if not images.isdisjoint(c.source.sop_instance_uids)]
         if copied:
             return _hold(HoldReason.IDENTITY_MISMATCH, "the study is another one", copied)
-        return _hold(HoldReason.UNKNOWN_STUDY)
+        return _hold(HoldReason.UNKNOWN_STUDY, "it is of another study than the case or result it was given for")
     study = left
     left = [c for c in study if c.patient_id == header.patient_id]
     if not left:

@@ -501,7 +501,10 @@ def test_bounds_of_the_stage_decide_what_is_extreme() -> None:
 def test_the_study_of_no_case_and_a_stage_without_output_are_told() -> None:
     assert codes(match_dataset(Incoming().dataset(), [])) == (HoldReason.UNKNOWN_STUDY,)
     foreign = source_series(seed="elsewhere", study="elsewhere")
-    assert codes(outcome(Incoming(source=foreign))) == (HoldReason.UNKNOWN_STUDY,)
+    held = outcome(Incoming(source=foreign))
+    assert codes(held) == (HoldReason.UNKNOWN_STUDY,)
+    assert isinstance(held, Hold)
+    assert "another study than the case" in held.reasons[0].detail
     assert codes(outcome(Incoming(), forced=("one", "nothing"))) == (HoldReason.NO_OPEN_OUTPUT,)
 
 

@@ -48,6 +48,8 @@ def test_every_picture_button_and_field_has_a_name(busy: Bench) -> None:
     for path in _every_page(busy):
         page = _page(busy, path)
         assert re.findall(r"<img(?![^>]*\balt=)[^>]*>", page) == [], path
+        for button in re.findall(r"<button\b[^>]*>.</button>", page):
+            assert "aria-label=" in button, (path, button)
         for field in re.findall(r"<(?:input|select|textarea)\b[^>]*>", page):
             named = "aria-label=" in field or 'type="hidden"' in field or 'id="comment"' in field
             labelled = re.search(r"<label[^>]*>[^<]*" + re.escape(field), page) is not None
