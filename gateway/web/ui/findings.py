@@ -66,12 +66,6 @@ class Findings:
     against: tuple[Check, ...]
     stages: tuple[StageFindings, ...]
 
-    @property
-    def basis(self) -> str:
-        """What the intervals of the predictions rest on, where it is the same for all."""
-        found = {prediction.basis for prediction in self.predictions}
-        return found.pop() if len(found) == 1 else ""
-
 
 def findings_of(shown: IterationView | None) -> Findings:
     """Return the findings of an iteration, stages in the order they ran."""

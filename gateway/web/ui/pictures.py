@@ -21,7 +21,7 @@ from gateway.web.ui.render import Pages, pages_of
 router = APIRouter(include_in_schema=False)
 
 #: Thumbnails in the montage.
-_THUMBNAILS = 14
+_THUMBNAILS = 12
 
 
 class PlaneName(StrEnum):
