@@ -115,4 +115,9 @@ def test_studies_no_pipeline_took_say_why(bench: Bench) -> None:
     bench.seed.case(taken)
     (found,) = bench.client().get("/api/v1/untaken").json()
     assert (found["study_instance_uid"], found["reason"]) == (study.study_instance_uid, "modality is not MR")
-    assert "Modality is not MR" in bench.client().get("/node").text
+    assert "modality is not MR" in bench.client().get("/node").text
+    asked = {
+        uid: bench.client().get("/api/v1/untaken", params={"study_uid": uid}).json()
+        for uid in ("1.2.3", found["study_instance_uid"])
+    }
+    assert asked == {"1.2.3": [], study.study_instance_uid: [found]}
