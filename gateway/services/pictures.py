@@ -226,7 +226,7 @@ class Pictures:
 
     def _drawn(self, moment: CaseMoment, drawn: Sequence[DisplayLayers], plane: Plane, index: int) -> bytes:
         painted = [
-            (_slice(layers.mask(segment), plane, index), segment.color)
+            (_slice(layers.layers[segment.layer], plane, index) == segment.number, segment.color)
             for layers in drawn
             for segment in layers.segments
         ]
