@@ -15,6 +15,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from dicom_sr.finding_codes import finding_title
+from dicom_sr.verdict_look import reason_text
 from gateway.services import worklist
 from gateway.services.worklist import Counts
 from gateway.web.access import Identity
@@ -81,6 +82,7 @@ class Pages:
             sentence=view.sentence,
             sentence_case=view.sentence_case,
             finding_title=finding_title,
+            reason_text=reason_text,
             state_word=lambda value: view.STATE_WORDS.get(value, value),
             verdict_word=lambda value: view.VERDICT_WORDS.get(value or "", value),
             qc_word=lambda value: view.QC_WORDS.get(value, value),

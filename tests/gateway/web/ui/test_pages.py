@@ -198,6 +198,14 @@ def test_the_case_page_says_how_good_the_masks_are_predicted_to_be_and_on_how_ma
     assert words.index("Machine verdict") < words.index("Predicted accuracy")
 
 
+def test_a_reason_that_does_not_name_its_finding_is_given_the_name(bench: Bench) -> None:
+    case = bench.seed.case(bench.seed.study(1))
+    text = "the bright object measures 663 ml, a head 800 to 7000 ml"
+    reason = {"stage": "image_qc", "code": "PHANTOM", "segment": "", "outcome": "REJECT", "text": text}
+    bench.seed.iteration(case, verdict="REJECT", reasons=(reason,))
+    assert f"Reject: Phantom: {text} image_qc" in _words(_page(bench, f"/cases/{case.id}"))
+
+
 def test_what_counts_against_a_result_stands_open_and_what_is_met_is_folded_away(busy: Bench) -> None:
     page = _page(busy, f"/cases/{busy.edited}")
     words = _words(page)
