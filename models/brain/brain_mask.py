@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ import numpy as np
 from dicom_sr.segmentation import Mask
 from models.brain.consensus import PLAUSIBLE_ML, RECIPES, ConsensusBrain
 from models.brain.extract import extract_brain
+from models.brain.folded import folded_shape, new_folded
 from models.brain.heads import HeadCase
 from models.brain.scores import BrainScore, read_scores, write_scores
 from models.brain.segmenter import BrainSegmenter
-from models.brain.synthesis import HeadSampler
+from models.brain.synthesis import GRID_MM, HeadSampler
 from models.brain.train import BrainTrainingSettings, train_network
 from models.card import METRICS_FILE, write_card
 from models.errors import UnusableVolume
@@ -28,7 +30,6 @@ from models.metrics import assd, dice, hd95, volume_ml
 from models.preprocess import PreprocessPlan
 from models.registry import ModelCard
 from models.segmentation.ensemble import EnsembleConfig, write_ensemble
-from models.segmentation.unet import UNetShape
 
 NAME = "brain-mask"
 NETWORK_NAME = "brain-mask-network"
@@ -36,9 +37,10 @@ LABEL = "Brain"
 CASES_FILE = "cases.csv"
 SHIPPED, BASELINE = "consensus of recipes (shipped)", "one recipe of threshold and morphology"
 NETWORK = "networks that saw no head of the site"
-#: Sites that each network of the ensemble did not see, in order.
-LEFT_OUT = (("ljubljana",), ("skyra", "xa30"), ("tumour",))
-_PLAN = PreprocessPlan(spacing=(3.0, 3.0, 3.0))
+#: Persons that each network of the ensemble did not see, in order: together all of them.
+LEFT_OUT = (("ms-patient01", "skyra"), ("ms-patient12", "xa30"), ("tumour",))
+_BLOCK = (2, 2, 2)
+_PLAN = PreprocessPlan(spacing=(GRID_MM,) * 3)
 _SHIPPED_ACCOUNT = {
     "purpose": "Brain in a whole-head MR image of any contrast and orientation, slices up to about 7 mm.",
     "how": "Threshold and morphology under twelve recipes; those with a volume a brain can have vote. No network, "
@@ -103,15 +105,16 @@ def train(heads: Sequence[HeadCase], out: Path, *, work: Path, settings: BrainTr
         If leaving out a site leaves nothing.
     """
     chosen = settings or BrainTrainingSettings()
-    shape = UNetShape(input_channels=1, output_channels=2, channels=chosen.channels)
+    build = partial(new_folded, _BLOCK, image_channels=1, channels=chosen.channels)
     trained = []
-    for number, sites in enumerate(LEFT_OUT):
-        seen = [head for head in heads if head.source.site not in sites]
+    for number, persons in enumerate(LEFT_OUT):
+        seen = [head for head in heads if head.source.person not in persons]
         if not seen:
-            raise UnusableVolume("without the sites left out there is no head to train on")
+            raise UnusableVolume("without the persons left out there is no head to train on")
         kept = work / f"member{number}.safetensors"
-        trained.append(train_network(HeadSampler(seen).draw, shape, chosen, seed=chosen.seed + number, kept=kept))
+        trained.append(train_network(build, HeadSampler(seen).draw, chosen, seed=chosen.seed + number, kept=kept))
     fingerprint = fingerprint_of([(head.volume, head.brain.astype(np.uint8)) for head in heads], labels=(LABEL,))
+    shape = folded_shape(_BLOCK, image_channels=1, channels=chosen.channels)
     config = EnsembleConfig(shape=shape, members=len(trained), plan=_PLAN, mirror=True)
     card = {
         "schema": 1,
@@ -121,15 +124,16 @@ def train(heads: Sequence[HeadCase], out: Path, *, work: Path, settings: BrainTr
         "method": "network",
         "labels": [LABEL],
         "needs_region": False,
+        "block": list(_BLOCK),
         "training": {
             "heads": [head.source.name for head in heads],
-            "left_out_sites": [list(sites) for sites in LEFT_OUT],
+            "left_out_persons": [list(persons) for persons in LEFT_OUT],
             "steps_per_member": [member.steps for member in trained],
             "settings": asdict(chosen),
         },
         **_ACCOUNT,
     }
-    networks = [member.network for member in trained]
+    networks = [member.network.inner for member in trained]
     write_ensemble(out, networks, config=config, fingerprint=fingerprint, card=card)
     return out
 
@@ -191,7 +195,7 @@ def _scores(head: HeadCase, card: ModelCard, networks: ModelCard | None) -> Iter
     yield _score(head, SHIPPED, ConsensusBrain(card).segment(head.volume).labels == 1)
     yield _score(head, BASELINE, extract_brain(head.volume))
     if networks is not None:
-        unseen = [number for number, sites in enumerate(LEFT_OUT) if head.source.site in sites]
+        unseen = [number for number, persons in enumerate(LEFT_OUT) if head.source.person in persons]
         found = BrainSegmenter(networks, device="cpu", members=unseen).segment(head.volume)
         yield _score(head, NETWORK, found.labels == 1)
 

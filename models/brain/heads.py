@@ -22,6 +22,8 @@ _MS = Path("ms_lesion_nifti") / "longitudinal"
 _LESION_MASKS = Path("ms_lesion_nifti") / "consensus_masks_1mm"
 #: The only patient with image and full lesion truth: never trained on, nor his masks.
 TEST_PATIENT = "patient07"
+#: Patients whose images are measured on: masks under their names are used nowhere, in case they are the same persons.
+_MEASURED_PATIENTS = (TEST_PATIENT, "patient01", "patient12")
 
 
 class Reference(StrEnum):
@@ -190,12 +192,13 @@ class LesionMask:
 
 
 def lesion_patients(data: Path) -> tuple[str, ...]:
-    """Return the patients whose lesion masks may be used: every one but the test patient."""
-    return tuple(sorted(path.name for path in (data / _LESION_MASKS).glob("patient*") if path.name != TEST_PATIENT))
+    """Return the patients whose lesion masks may be used: those of whom no image is measured on."""
+    found = sorted(path.name for path in (data / _LESION_MASKS).glob("patient*"))
+    return tuple(name for name in found if name not in _MEASURED_PATIENTS)
 
 
 def read_lesion_masks(data: Path) -> Iterator[LesionMask]:
-    """Read the consensus masks of every patient but the test patient.
+    """Read the consensus masks of the patients of `lesion_patients`.
 
     Raises
     ------

@@ -1,15 +1,14 @@
 """Draw training images of lesions: lesion shapes that experts drew, put into other people's brains.
 
-The shapes lie where they lay, brain box upon brain box, so periventricular lesions stay periventricular. In FLAIR of MS
-patients the brain keeps its own lesions: where they are certain they count as lesions, where they are not they count
-as nothing. T1 brains are repainted as FLAIR from their intensity classes.
+The shapes lie where they lay, brain box upon brain box, so periventricular lesions stay periventricular. In FLAIR of
+patients the brain keeps its own lesions: where they are certain they count as lesions, where a bright spot may be one
+it counts as nothing. T1 brains are repainted as FLAIR along a random curve. Only what surrounds the crop is computed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -29,10 +28,15 @@ PLAN = PreprocessPlan(spacing=(3.0, 1.0, 1.0), lower_percentile=0.0, upper_perce
 PATCH = (24, 96, 96)
 _SPACING = (3.0, 1.0, 1.0)
 _DEEP_MM = 3.0
-# Robust spreads above the brain's median: bright enough to be left open, bright enough to be taken as a lesion.
-_SUSPECT, _CERTAIN = 1.7, 2.4
+_SURROUNDINGS_MM = 8.0
+# Robust spreads above the surroundings: bright enough to be left open, bright enough to be taken as a lesion.
+_SUSPECT, _CERTAIN = 0.9, 2.0
 _LEAST_CERTAIN_VOXELS = 4
-_LIKELY_PLACE = 0.004
+#: Least share of patients with a lesion near there.
+LIKELY = 0.03
+_TURN, _STRETCH = 0.25, 0.15
+#: What has to be computed for a crop that is turned and stretched, voxels on each side (z, y, x).
+_HALF = (15, 70, 70)
 
 Float32 = npt.NDArray[np.float32]
 
@@ -44,7 +48,7 @@ class BrainSource:
     Parameters
     ----------
     image : numpy.ndarray, (z, y, x), float32
-        Robust spreads from the median; of a T1 image its intensity classes, 0 (fluid) to 3 (white matter).
+        Robust spreads from the median; of a T1 image the rank 0..1 of its intensity within the brain.
     brain : numpy.ndarray, (z, y, x), bool
     deep : numpy.ndarray, (z, y, x), bool
         At least 3 mm below the surface.
@@ -82,16 +86,20 @@ class LesionSampler:
         random = np.random.default_rng(int(torch.randint(2**31, (), generator=generator)))
         flair = [s for s in self._sources if s.is_flair]
         painted = [s for s in self._sources if not s.is_flair]
-        pool = flair if not painted or (flair and random.random() < 0.7) else painted
+        pool = flair if not painted or (flair and random.random() < 0.6) else painted
         source = pool[int(random.integers(len(pool)))]
-        image = source.image.copy() if source.is_flair else _painted_flair(source, random)
         shape = self._shapes[int(random.integers(len(self._shapes)))]
-        lesions = _placed(shape, source.brain.shape, random)
-        lesions |= _blobs(source.brain.shape, random)
-        lesions &= source.deep & (image > -1.5) & (image < 1.8)
+        placement = _Placement.drawn(shape, source.brain.shape, random)
+        wanted = placement.inverse(np.argwhere(shape)) if random.random() < 0.7 else np.argwhere(source.brain)
+        centre = wanted[int(random.integers(len(wanted)))] + random.normal(0, (4, 16, 16))
+        window = _window_around(centre, source.brain.shape)
+        image = source.image[window].copy() if source.is_flair else _painted_flair(source, window, random)
+        lesions = placement.placed(shape, window, random) | _blobs(image.shape, random)
+        lesions &= source.deep[window] & (image > -1.5) & (image < 1.8)
         image, added = _brightened(image, lesions, random)
-        truth = np.where(added, np.int8(1), source.own)
-        return _cropped(image, source.brain, truth, random, generator)
+        truth = np.where(added, np.int8(1), source.own[window])
+        inner = centre - [part.start for part in window]
+        return _cropped(image, source.brain[window], truth, (inner, random, generator))
 
 
 def brain_source(head: HeadCase, shapes: Sequence[Mask]) -> BrainSource:
@@ -104,16 +112,36 @@ def brain_source(head: HeadCase, shapes: Sequence[Mask]) -> BrainSource:
     is_flair = head.source.sequence == "FLAIR"
     own = np.zeros(inside.shape, np.int8)
     if is_flair:
-        likely = likelihood(shapes, inside.shape) > _LIKELY_PLACE
-        bright = ndimage.gaussian_filter(image, (0.0, 0.6, 0.6))
-        suspect = (bright > _SUSPECT) & deep & likely
+        likely = likelihood(shapes, inside.shape) > LIKELY
+        contrast = above_surroundings(image, inside)
+        suspect = (contrast > _SUSPECT) & deep & likely
         own[ndimage.binary_dilation(suspect, np.ones((1, 3, 3), bool))] = -1
         if head.changed is not None:
-            own[_large((bright > _CERTAIN) & deep & likely)] = 1
-            own[(prepared.apply(head.changed.astype(np.uint8)) > 0.5)[view.box] & (image > 1.0)] = 1
+            changed = (prepared.apply(head.changed.astype(np.uint8)) > 0.5)[view.box]
+            own[changed & inside] = -1
+            own[_large((contrast > _CERTAIN) & deep & likely)] = 1
+            own[changed & (contrast > _SUSPECT)] = 1
     else:
-        image = _tissue_classes(image, inside)
+        image = _ranked(image, inside)
     return BrainSource(image=image, brain=inside, deep=deep, own=own, is_flair=is_flair)
+
+
+def above_surroundings(scored: Float32, brain: Mask) -> Float32:
+    """Return how much brighter each place is than the tissue within about 8 mm.
+
+    Parameters
+    ----------
+    scored : numpy.ndarray, (z, y, x), float32
+        Robust spreads from the brain's median, 0 outside; 3 x 1 x 1 mm.
+    brain : numpy.ndarray, (z, y, x), bool
+        What counts, without what is dark as fluid.
+    """
+    sigma = [_SURROUNDINGS_MM / s for s in _SPACING]
+    counted = brain & (scored > -1.5)
+    weight = ndimage.gaussian_filter(counted.astype(np.float32), sigma)
+    mean = ndimage.gaussian_filter(np.where(counted, scored, 0).astype(np.float32), sigma) / np.maximum(weight, 1e-3)
+    above: Float32 = ndimage.gaussian_filter(scored, (0.0, 0.6, 0.6)) - mean
+    return above
 
 
 def boxed(mask: LesionMask) -> Mask:
@@ -125,16 +153,43 @@ def boxed(mask: LesionMask) -> Mask:
     return lesions[z0:z1, y0:y1, x0:x1]
 
 
-def _placed(shape: Mask, size: tuple[int, ...], random: np.random.Generator) -> Mask:
-    """Stretch lesion shapes onto another brain's box, mirrored half of the time, a little displaced."""
-    turned = shape[:, :, ::-1] if random.random() < 0.5 else shape
-    stretch = np.array(turned.shape) / np.array(size) * random.uniform(0.95, 1.05, 3)
-    offset = (np.array(turned.shape) - stretch * np.array(size)) / 2 + random.normal(0, 2.0, 3)
-    soft = ndimage.affine_transform(turned.astype(np.float32), stretch, offset, output_shape=size, order=1)
-    placed: Mask = soft > random.uniform(0.25, 0.6)
-    if random.random() < 0.3:
-        placed &= _coarse_field(size, random) > 0
-    return placed
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Placement:
+    """Where a place of a brain comes from in a shape: shape = stretch * brain + offset, mirrored or not."""
+
+    stretch: npt.NDArray[np.float64]
+    offset: npt.NDArray[np.float64]
+    mirrored: bool
+
+    @classmethod
+    def drawn(cls, shape: Mask, size: tuple[int, ...], random: np.random.Generator) -> _Placement:
+        """Stretch the box of one brain onto that of another, a little displaced, mirrored half of the time."""
+        stretch = np.array(shape.shape) / np.array(size) * random.uniform(0.95, 1.05, 3)
+        offset = (np.array(shape.shape) - stretch * np.array(size)) / 2 + random.normal(0, 2.0, 3)
+        return cls(stretch=stretch, offset=offset, mirrored=bool(random.random() < 0.5))
+
+    def inverse(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """Take places of the shape (n, 3) into the brain; left and right are not told apart here."""
+        return (places - self.offset) / self.stretch
+
+    def placed(self, shape: Mask, window: tuple[slice, slice, slice], random: np.random.Generator) -> Mask:
+        """Return the lesions that fall into a window of the brain; now and then only those of some region."""
+        turned = shape[:, :, ::-1] if self.mirrored else shape
+        size = tuple(part.stop - part.start for part in window)
+        offset = self.offset + self.stretch * [part.start for part in window]
+        soft = ndimage.affine_transform(turned.astype(np.float32), self.stretch, offset, output_shape=size, order=1)
+        placed: Mask = soft > random.uniform(0.25, 0.6)
+        if random.random() < 0.3:
+            placed &= _coarse_field(size, random) > 0
+        return placed
+
+
+def _window_around(centre: npt.NDArray[np.float64], size: tuple[int, ...]) -> tuple[slice, slice, slice]:
+    """Return the part of the brain's box from which a crop at `centre` can be cut; at least half a crop lies inside."""
+    starts = [max(0, min(round(float(c)) - h, n - h)) for c, h, n in zip(centre, _HALF, size, strict=True)]
+    stops = [min(n, max(round(float(c)) + h, h)) for c, h, n in zip(centre, _HALF, size, strict=True)]
+    z, y, x = (slice(a, b) for a, b in zip(starts, stops, strict=True))
+    return z, y, x
 
 
 def likelihood(shapes: Sequence[Mask], size: tuple[int, ...]) -> Float32:
@@ -160,7 +215,7 @@ def likelihood(shapes: Sequence[Mask], size: tuple[int, ...]) -> Float32:
 def _blobs(size: tuple[int, ...], random: np.random.Generator) -> Mask:
     """Draw a few small ellipsoids anywhere."""
     found = np.zeros(size, bool)
-    for _ in range(int(random.poisson(6))):
+    for _ in range(int(random.poisson(2))):
         centre = [random.uniform(0.1, 0.9) * n for n in size]
         radii = np.exp(random.uniform(np.log(1.2), np.log(5.0))) * random.uniform(0.7, 1.4, 3) / np.array(_SPACING)
         low = [max(0, int(c - r) - 1) for c, r in zip(centre, radii, strict=True)]
@@ -176,32 +231,36 @@ def _brightened(image: Float32, lesions: Mask, random: np.random.Generator) -> t
     soft = ndimage.gaussian_filter(
         lesions.astype(np.float32), (0.3, random.uniform(0.4, 0.9), random.uniform(0.4, 0.9))
     )
-    strength = np.exp(random.uniform(np.log(1.1), np.log(4.0))) * np.exp(0.25 * _coarse_field(image.shape, random))
+    strength = np.exp(random.uniform(np.log(1.2), np.log(3.5))) * np.exp(0.2 * _coarse_field(image.shape, random))
+    pieces, count = ndimage.label(ndimage.binary_dilation(lesions, iterations=2))
+    own = np.exp(random.normal(0, 0.3, count + 1)).astype(np.float32)
     target = random.uniform(0.3, 1.0)
     raised = image * (1 - target * soft) + target * soft * np.median(image[lesions]) if lesions.any() else image
-    bright = (raised + soft * strength).astype(np.float32)
+    bright = (raised + soft * strength * own[pieces]).astype(np.float32)
     return bright, lesions & (soft > 0.3)
 
 
-def _painted_flair(source: BrainSource, random: np.random.Generator) -> Float32:
-    """Give the classes of a T1 brain the intensities of FLAIR: fluid dark, grey brighter than white matter."""
-    white, step = random.normal(-0.5, 0.2), random.uniform(0.2, 1.2)
-    levels = np.array([random.uniform(-4.0, -2.0), white + step * random.uniform(0.4, 1.0), white + step, white])
-    spreads = random.uniform(0.15, 0.5, 4)
-    classes = source.image.astype(np.int64)
-    image = levels[classes] + spreads[classes] * random.normal(size=classes.shape)
-    image += 0.3 * ndimage.gaussian_filter(random.normal(size=classes.shape), (0.8, 2.0, 2.0)) * 8
-    smooth = ndimage.gaussian_filter(image, (0.3, random.uniform(0.4, 0.9), random.uniform(0.4, 0.9)))
-    return np.where(source.brain, smooth, 0.0).astype(np.float32)
+def _painted_flair(
+    source: BrainSource, window: tuple[slice, slice, slice], random: np.random.Generator
+) -> Float32:
+    """Give a T1 brain the contrast of FLAIR: fluid dark, grey brighter than white matter, along its ranks."""
+    white, step = random.normal(-0.5, 0.2), random.uniform(0.3, 1.4)
+    fluid, steps = random.uniform(-4.0, -2.0), np.cumsum(random.uniform(0.05, 0.25, 4))
+    knots = np.array([0.0, *(steps / steps[-1] * random.uniform(0.6, 0.8)), 1.0])
+    levels = np.array([fluid, fluid * random.uniform(0.4, 0.9), white + step * random.uniform(0.5, 1.0), white + step])
+    image = np.interp(source.image[window], knots, [*levels, white, white - random.uniform(0, 0.2)])
+    grain = ndimage.gaussian_filter(random.normal(size=image.shape), (0.5, 0.8, 0.8)) * random.uniform(0.3, 1.5)
+    return np.where(source.brain[window], image + grain, 0.0).astype(np.float32)
 
 
 def _cropped(
-    image: Float32, brain: Mask, truth: npt.NDArray[np.int8], random: np.random.Generator, generator: torch.Generator
+    image: Float32,
+    brain: Mask,
+    truth: npt.NDArray[np.int8],
+    chances: tuple[npt.NDArray[np.float64], np.random.Generator, torch.Generator],
 ) -> Drawn:
-    """Cut a crop, mostly around a lesion, turned and stretched; then degrade it."""
-    wanted = np.argwhere(truth == 1) if random.random() < 0.75 else np.argwhere(brain)
-    wanted = wanted if len(wanted) else np.argwhere(brain)
-    centre = wanted[int(random.integers(len(wanted)))] + random.normal(0, (4, 16, 16))
+    """Cut a crop around a place, turned and stretched; then degrade it."""
+    centre, random, generator = chances
     grid = _crop_grid(image.shape, centre, random)
     stacked = torch.from_numpy(np.stack([image, brain.astype(np.float32)]))
     sampled = functional.grid_sample(stacked[None], grid, padding_mode="zeros", align_corners=True)[0]
@@ -220,7 +279,7 @@ def _cropped(
 def _crop_grid(size: tuple[int, ...], centre: npt.NDArray[np.float64], random: np.random.Generator) -> torch.Tensor:
     axes = [np.arange(n, dtype=np.float32) - (n - 1) / 2 for n in PATCH]
     z, y, x = np.meshgrid(*axes, indexing="ij")
-    angle, scales = random.uniform(-0.35, 0.35), np.exp(random.uniform(-0.18, 0.18, 3))
+    angle, scales = random.uniform(-_TURN, _TURN), np.exp(random.uniform(-_STRETCH, _STRETCH, 3))
     if random.random() < 0.5:
         scales[2] = -scales[2]
     y, x = y * scales[1], x * scales[2]
@@ -258,12 +317,11 @@ def _coarse_field(size: tuple[int, ...], random: np.random.Generator) -> Float32
     return functional.interpolate(coarse, size=tuple(size), mode="trilinear", align_corners=True)[0, 0].numpy()
 
 
-def _tissue_classes(image: Float32, inside: Mask) -> Float32:
-    values = image[inside]
-    limits = np.quantile(values, (0.12, 0.3, 0.58))
-    classes = np.digitize(image, limits).astype(np.float32)
-    assert all(low <= high for low, high in pairwise(limits))
-    return np.where(inside, classes, 0.0).astype(np.float32)
+def _ranked(image: Float32, inside: Mask) -> Float32:
+    """Return the rank 0..1 of every voxel's intensity within the brain, 0 outside."""
+    order = np.sort(image[inside])
+    ranks = np.searchsorted(order, image) / max(len(order), 1)
+    return np.where(inside, ranks, 0.0).astype(np.float32)
 
 
 def _large(mask: Mask) -> Mask:

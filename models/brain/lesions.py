@@ -9,6 +9,7 @@ import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from scipy import ndimage
 
 from dicom_sr.segmentation import Mask
 from dicom_sr.volume import Volume
+from models.brain.folded import folded_shape, new_folded
 from models.brain.heads import HeadCase, LesionMask, example_heads
 from models.brain.lesion_synthesis import PLAN, LesionSampler
 from models.brain.outliers import STRICTNESS, OutlierLesions, write_likelihood
@@ -29,7 +31,6 @@ from models.fingerprint import fingerprint_of
 from models.metrics import dice, volume_ml
 from models.registry import ModelCard
 from models.segmentation.ensemble import EnsembleConfig, write_ensemble
-from models.segmentation.unet import UNetShape
 
 NAME = "flair-lesions"
 NETWORK_NAME = "flair-lesions-network"
@@ -39,6 +40,7 @@ SHIPPED, NETWORK = "local outliers in likely places (shipped)", "networks"
 BASELINE = "intensity outliers, best threshold in hindsight"
 #: Person that each network of the ensemble did not see, in order; nobody's lesions of `TEST_PATIENT` were seen by any.
 LEFT_OUT = ("ms-patient01", "ms-patient12")
+_BLOCK = (1, 2, 2)
 _THRESHOLDS = tuple(float(t) for t in np.arange(1.0, 5.01, 0.25))
 _DEEP_MM = 3.0
 _CONNECTED = np.ones((3, 3, 3))
@@ -52,18 +54,6 @@ _SHIPPED_ACCOUNT = {
     "limits": "Finds large, bright lesions and misses most small and faint ones, lesions next to the cortex, in the "
     "brain stem and cerebellum. It marks what is bright, also oedema and tumour, and cannot tell causes apart. A "
     "draft for a person to correct.",
-    "claim": "Research reference method. No clinical claim is made.",
-}
-_ACCOUNT = {
-    "purpose": "Bright lesions in the brain on FLAIR, inside a given brain mask.",
-    "how": "What is brighter than the brain and than its surroundings within 8 mm, at least 4 mm deep, where at "
-    "least one patient in about a hundred has a lesion nearby. Three strictnesses agree or not. No network.",
-    "data": "The map of places: consensus masks of 19 MS patients (Lesjak et al. 2017, CC BY). The strictnesses were "
-    "chosen while looking at two other MS patients. The only patient with image and full lesion truth (patient07) was "
-    "kept out.",
-    "limits": "Not measured on enough patients to say how good it is: one full truth. It marks what is bright, also "
-    "oedema and tumour, and cannot tell causes apart. Faint lesions, lesions next to the cortex, in the brain stem and "
-    "cerebellum are missed.",
     "claim": "Research reference method. No clinical claim is made.",
 }
 _ACCOUNT = {
@@ -152,7 +142,7 @@ def train(
         If leaving out a person leaves no head.
     """
     chosen = settings or BrainTrainingSettings()
-    shape = UNetShape(input_channels=2, output_channels=2, channels=chosen.channels)
+    build = partial(new_folded, _BLOCK, image_channels=2, channels=chosen.channels)
     trained = []
     for number, person in enumerate(LEFT_OUT):
         seen = [head for head in heads if head.source.person != person]
@@ -160,10 +150,11 @@ def train(
             raise UnusableVolume("without the person left out there is no head to train on")
         draw = LesionSampler(seen, masks).draw
         kept = work / f"member{number}.safetensors"
-        trained.append(train_network(draw, shape, chosen, seed=chosen.seed + number, kept=kept))
+        trained.append(train_network(build, draw, chosen, seed=chosen.seed + number, kept=kept))
     fingerprint = fingerprint_of(
         [(_brain_as_volume(mask), mask.lesions.astype(np.uint8)) for mask in masks], labels=(LABEL,)
     )
+    shape = folded_shape(_BLOCK, image_channels=2, channels=chosen.channels)
     config = EnsembleConfig(shape=shape, members=len(trained), plan=PLAN, mirror=True)
     card = {
         "schema": 1,
@@ -173,6 +164,7 @@ def train(
         "method": "network",
         "labels": [LABEL],
         "needs_region": True,
+        "block": list(_BLOCK),
         "training": {
             "heads": [head.source.name for head in heads if head.source.sequence in ("FLAIR", "T1")],
             "lesion_shapes_of": [mask.patient for mask in masks],
@@ -182,7 +174,7 @@ def train(
         },
         **_ACCOUNT,
     }
-    networks = [member.network for member in trained]
+    networks = [member.network.inner for member in trained]
     write_ensemble(out, networks, config=config, fingerprint=fingerprint, card=card)
     return out
 

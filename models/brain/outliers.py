@@ -17,7 +17,7 @@ from scipy import ndimage
 from dicom_sr.segmentation import Mask
 from dicom_sr.volume import Volume
 from models.brain.heads import LesionMask
-from models.brain.lesion_synthesis import PLAN, boxed, likelihood
+from models.brain.lesion_synthesis import LIKELY, PLAN, above_surroundings, boxed, likelihood
 from models.brain.view import Float32, brain_view
 from models.card import WEIGHTS_FILE
 from models.errors import InvalidModel
@@ -28,11 +28,8 @@ from models.segmentation.segmenter import SegmentationResult, check_region
 
 _SHAPE = (24, 36, 30)
 _SPACING = (3.0, 1.0, 1.0)
-_SURROUNDINGS_MM = 8.0
 _DEEP_MM = 4.0
 _LEAST_VOXELS = 4
-#: Least share of patients with a lesion near there.
-_LIKELY = 0.03
 #: Brightness above the brain's median and above the surroundings, robust spreads of the brain: lax, middle, strict.
 STRICTNESS = ((1.7, 1.3), (2.0, 1.6), (2.4, 1.8))
 
@@ -68,7 +65,7 @@ class OutlierLesions:
             return SegmentationResult(labels=np.zeros(volume.grid.shape, np.uint16), agreement={})
         view = brain_view(prepared.voxels, brain)
         inside = view.channels[1] > 0.5
-        likely = _stretched(self._likely, inside.shape) > _LIKELY
+        likely = _stretched(self._likely, inside.shape) > LIKELY
         answers = [find_bright(view.channels[0], inside, likely, limits) for limits in STRICTNESS]
         whole = np.zeros(prepared.voxels.shape, np.float32)
         whole[view.box] = answers[1]
@@ -92,12 +89,8 @@ def find_bright(scored: Float32, brain: Mask, likely: Mask, limits: tuple[float,
         Least brightness, and least brightness above the mean of what lies within about 8 mm.
     """
     deep = ndimage.distance_transform_edt(brain, sampling=_SPACING) > _DEEP_MM
-    sigma = [_SURROUNDINGS_MM / s for s in _SPACING]
-    counted = brain & (scored > -1.5)
-    weight = ndimage.gaussian_filter(counted.astype(np.float32), sigma)
-    mean = ndimage.gaussian_filter(np.where(counted, scored, 0).astype(np.float32), sigma) / np.maximum(weight, 1e-3)
     bright = ndimage.gaussian_filter(scored, (0.0, 0.6, 0.6))
-    found = deep & likely & (bright > limits[0]) & (bright - mean > limits[1])
+    found = deep & likely & (bright > limits[0]) & (above_surroundings(scored, brain) > limits[1])
     pieces, _ = ndimage.label(found)
     sizes = np.bincount(pieces.ravel())
     sizes[0] = 0

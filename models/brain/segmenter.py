@@ -1,4 +1,4 @@
-"""Segment the brain in a whole head, or bright lesions inside a brain: ensembles of U-Nets on coarse grids."""
+"""Segment the brain in a whole head, or bright lesions inside a brain: ensembles of folded U-Nets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from scipy import ndimage
 from dicom_sr.segmentation import Mask
 from dicom_sr.volume import Volume
 from models.brain.extract import largest_piece
+from models.brain.folded import Block, FoldedUNet, folded_shape
+from models.brain.looks import one_piece, probability_of_brain
 from models.brain.view import brain_view
+from models.card import read_card
 from models.errors import InvalidModel, UnusableVolume
 from models.metrics import dice
 from models.preprocess import Prepared, prepare
@@ -21,10 +24,10 @@ from models.registry import ModelCard
 from models.segmentation.ensemble import read_ensemble
 from models.segmentation.inference import Window, predict
 from models.segmentation.segmenter import SegmentationResult, check_region
-from models.segmentation.unet import UNet3d
 
 Probability = npt.NDArray[np.float32]
 _SURE = 0.5
+_WINDOW = Window(largest=192)
 
 
 class BrainSegmenter:
@@ -52,25 +55,25 @@ class BrainSegmenter:
         self.digest = card.digest
         self.card = card
         self._config, networks = read_ensemble(card.folder)
+        block, self._sure = _block(card), _threshold(card)
+        shape = self._config.shape
         channels = 2 if card.needs_region else 1
-        if len(card.labels) != 1 or (self._config.shape.input_channels, self._config.shape.output_channels) != (
-            channels,
-            2,
-        ):
+        if len(card.labels) != 1 or shape != folded_shape(block, image_channels=channels, channels=shape.channels):
             raise InvalidModel("the networks do not tell one label from background in the channels its card implies")
-        self._networks = networks if members is None else tuple(networks[n] for n in members)
+        chosen = networks if members is None else tuple(networks[n] for n in members)
+        self._networks = tuple(FoldedUNet(network, block).eval() for network in chosen)
         self._device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
         for network in self._networks:
-            network.to(device=self._device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+            network.inner.to(device=self._device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     def segment(self, volume: Volume, *, region: Mask | None = None) -> SegmentationResult:
         """Segment one image; see `models.segmentation.segmenter.Segmenter`."""
         check_region(region, volume.grid, needed=self.card.needs_region)
         prepared = prepare(volume, self._config.plan)
         if not self.card.needs_region:
-            return self._answer(prepared, [self._predict(n, prepared.voxels[None]) for n in self._networks], None)
+            return self._brain(prepared)
         assert region is not None
-        inside: Mask = prepared.apply(region.astype(np.uint8)) > 0.5
+        inside: Mask = prepared.apply(region.astype(np.uint8)) > _SURE
         if not inside.any():
             return SegmentationResult(labels=np.zeros(volume.grid.shape, np.uint16), agreement={})
         view = brain_view(prepared.voxels, inside)
@@ -79,29 +82,48 @@ class BrainSegmenter:
             whole = np.zeros(prepared.voxels.shape, np.float32)
             whole[view.box] = self._predict(network, view.channels) * view.channels[1]
             members.append(whole)
-        return self._answer(prepared, members, region)
+        return self._result((prepared.restore(_mean(members)[None])[0] > self._sure) & region, members)
 
-    def _predict(self, network: UNet3d, channels: npt.NDArray[np.float32]) -> Probability:
+    def _brain(self, prepared: Prepared) -> SegmentationResult:
+        answers = [lambda image, one=network: self._predict(one, image[None]) for network in self._networks]
+        members = probability_of_brain(answers, prepared.voxels, self._networks[0].strides)
+        probability = prepared.restore(one_piece(_mean(members))[None])[0]
+        return self._result(ndimage.binary_fill_holes(largest_piece(probability > self._sure)), members)
+
+    def _predict(self, network: FoldedUNet, channels: Probability) -> Probability:
         images = torch.from_numpy(channels).to(self._device)
-        window = Window(largest=192 if self.card.needs_region else 112)
-        found = predict(network, images, stride=network.shape.stride, window=window)[1]
+        stride = max(network.strides)
+        found = predict(network, images, stride=stride, window=_WINDOW)[1]
         if self._config.mirror:
-            mirrored = predict(network, images.flip(-1), stride=network.shape.stride, window=window)[1]
+            mirrored = predict(network, images.flip(-1), stride=stride, window=_WINDOW)[1]
             found = (found + mirrored.flip(-1)) / 2
         return found.numpy()
 
-    def _answer(self, prepared: Prepared, members: list[Probability], region: Mask | None) -> SegmentationResult:
-        mean: Probability = np.stack(members).mean(axis=0, dtype=np.float32)
-        if not np.isfinite(mean).all():
-            raise UnusableVolume("the network's answer is not finite; the image is unlike any it can work on")
-        if region is None:
-            mean = mean * largest_piece(mean > _SURE * 0.6)
-        probability = prepared.restore(mean[None])[0]
-        mask: Mask = probability > _SURE
-        mask = ndimage.binary_fill_holes(largest_piece(mask)) if region is None else mask & region
-        decided = [member > _SURE for member in members]
+    def _result(self, mask: Mask, members: list[Probability]) -> SegmentationResult:
+        decided = [member > self._sure for member in members]
         pairs = [dice(a, b) for a, b in combinations(decided, 2)]
         return SegmentationResult(
-            labels=mask.astype(np.uint16),
-            agreement={1: float(np.mean(pairs))} if pairs else {},
+            labels=mask.astype(np.uint16), agreement={1: float(np.mean(pairs))} if pairs else {}
         )
+
+
+def _mean(members: list[Probability]) -> Probability:
+    mean: Probability = np.stack(members).mean(axis=0, dtype=np.float32)
+    if not np.isfinite(mean).all():
+        raise UnusableVolume("the network's answer is not finite; the image is unlike any it can work on")
+    return mean
+
+
+def _block(card: ModelCard) -> Block:
+    try:
+        z, y, x = (int(n) for n in read_card(card.folder)["block"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidModel("the card does not say which block of voxels its networks fold") from error
+    return z, y, x
+
+
+def _threshold(card: ModelCard) -> float:
+    threshold = read_card(card.folder).get("threshold", _SURE)
+    if not isinstance(threshold, float) or not 0 < threshold < 1:
+        raise InvalidModel("the threshold in the card is not a probability")
+    return threshold

@@ -25,8 +25,9 @@ _BRAIN_CLASSES = 4
 _OTHER_CLASSES = 5
 _RIM_MM = 6.0
 _SOURCE_MM = 2.0
-#: Fields of view of training images, voxels (z, y, x) of the network's 3 mm grid.
-_PATCHES = ((64, 80, 64), (64, 72, 56), (80, 80, 64), (48, 72, 64), (72, 80, 72))
+#: Voxel size of the networks, mm, and the box (z, y, x) they see: 200 x 240 x 200 mm around the brain.
+GRID_MM = 2.5
+BOX = (80, 96, 80)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -39,15 +40,18 @@ class HeadMap:
         Image as z-score; brain 0..1; distance to the brain outside it, mm, at most 6.
     labels : torch.Tensor, (1, z, y, x), float32
         0 air, then classes of brain intensity, then classes of the rest of the head.
+    centre : tuple of float, (z, y, x)
+        Middle of the brain, voxels.
     """
 
     channels: torch.Tensor
     labels: torch.Tensor
+    centre: tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawn:
-    """A training image (1, 1, z, y, x) with its truth (1, z, y, x), int64; -1 is ignored."""
+    """A training image (1, channel, z, y, x) with its truth (1, z, y, x): share of the voxel, negative is ignored."""
 
     images: torch.Tensor
     truth: torch.Tensor
@@ -64,7 +68,8 @@ def head_map(case: HeadCase) -> HeadMap:
     labels[head] = 1 + _BRAIN_CLASSES + _classes(image[head], _OTHER_CLASSES)
     distance = np.minimum(ndimage.distance_transform_edt(~inside, sampling=_SOURCE_MM), _RIM_MM)
     channels = np.stack([image, brain, distance]).astype(np.float32)
-    return HeadMap(channels=torch.from_numpy(channels), labels=torch.from_numpy(labels)[None])
+    z, y, x = (float(n) for n in ndimage.center_of_mass(inside))
+    return HeadMap(channels=torch.from_numpy(channels), labels=torch.from_numpy(labels)[None], centre=(z, y, x))
 
 
 class HeadSampler:
@@ -84,70 +89,56 @@ class HeadSampler:
         """Draw one image with its brain mask."""
         images = self._maps[_pick(len(self._maps), generator)]
         source = images[_pick(len(images), generator)]
-        patch = _PATCHES[_pick(len(_PATCHES), generator)]
-        grid = sampling_grid(source.labels.shape[1:], patch, generator)
+        grid = sampling_grid(source, generator)
         channels = functional.grid_sample(source.channels[None], grid, padding_mode="border", align_corners=True)[0]
-        labels = functional.grid_sample(source.labels[None], grid, mode="nearest", align_corners=True)[0, 0]
-        inside = _inside(grid)
-        brain = (channels[1] * inside) > 0.5
-        if chance(0.5, generator):
-            image = _recoloured(channels[0], generator)
-        else:
-            image = _painted(labels.long(), channels[2], generator)
-        image = torch.where(inside, image, image.amin())
-        if chance(0.08, generator):
-            image = torch.where(channels[2] < 0.5, image, image.amin())
+        labels = functional.grid_sample(source.labels[None], grid, mode="nearest", align_corners=True)[0, 0].long()
+        brain, distance = channels[1].clamp(0, 1), channels[2]
+        image = _drawn(channels[0], labels, distance, generator)
+        if chance(0.06, generator):
+            image = torch.where(distance < 0.5, image, image.amin())
+        elif chance(0.2, generator):
+            image = torch.where(_face(distance, generator), image.amin(), image)
+        seen = (grid[0].abs() <= 1).all(dim=-1) & _field_of_view(generator)
         image = degraded(image, generator)
-        return Drawn(images=image[None, None], truth=brain.long()[None])
+        image = torch.where(seen, image, image[seen].min())
+        image = torch.from_numpy(normalise(image.numpy(), PreprocessPlan()))
+        return Drawn(images=image[None, None], truth=torch.where(seen, brain, -torch.ones_like(brain))[None])
 
 
-def sampling_grid(
-    size: Sequence[int], patch: tuple[int, int, int], generator: torch.Generator, *, step: float = 1.5
-) -> torch.Tensor:
-    """Return where each voxel of a deformed crop comes from, (1, z, y, x, 3) in grid_sample's (x, y, z) range.
-
-    Parameters
-    ----------
-    size : sequence of int, (z, y, x)
-        Source voxels.
-    patch : tuple of int, (z, y, x)
-        Voxels of the crop.
-    generator : torch.Generator
-        Random numbers.
-    step : float
-        Source voxels per voxel of the crop.
-    """
-    axes = [torch.arange(n, dtype=torch.float32) - (n - 1) / 2 for n in patch]
+def sampling_grid(source: HeadMap, generator: torch.Generator) -> torch.Tensor:
+    """Return where each voxel of a deformed box comes from, (1, z, y, x, 3) in grid_sample's (x, y, z) range."""
+    size = source.labels.shape[1:]
+    step = GRID_MM / _SOURCE_MM
+    axes = [torch.arange(n, dtype=torch.float32) - (n - 1) / 2 for n in BOX]
     offsets = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1) * step
-    angles = _uniform(3, generator) * torch.tensor([0.2, 0.2, 0.4])
+    angles = _uniform(3, generator) * torch.tensor([0.2, 0.2, 0.35])
     scales = torch.exp(_uniform(3, generator) * 0.12 + _uniform(1, generator) * 0.1)
     if chance(0.5, generator):
         scales[2] = -scales[2]
-    bend = torch.zeros((1, 3, *patch))
+    bend = torch.zeros((1, 3, *BOX))
     for knots, strength in ((4, 5.0), (8, 1.5)):
         coarse = torch.randn((1, 3, knots, knots, knots), generator=generator) * strength * _unit(generator)
-        bend = bend + functional.interpolate(coarse, size=patch, mode="trilinear", align_corners=True)
-    shift = _uniform(3, generator) * torch.tensor([18.0, 8.0, 8.0])
-    centre = torch.tensor([(n - 1) / 2 for n in size]) + shift
+        bend = bend + functional.interpolate(coarse, size=BOX, mode="trilinear", align_corners=True)
+    near = torch.tensor([6.0, 5.0, 5.0]) if chance(0.6, generator) else torch.tensor([20.0, 10.0, 10.0])
+    centre = torch.tensor(source.centre) + _uniform(3, generator) * near
     positions = (offsets * scales) @ _rotation(angles).T + bend[0].permute(1, 2, 3, 0) + centre
     spans = torch.tensor([max(n - 1, 1) / 2 for n in size])
     return ((positions / spans) - 1).flip(-1)[None]
 
 
 def degraded(image: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Degrade an image (z, y, x) as scanners do, and bring it to the z-score of preprocessing."""
+    """Degrade an image (z, y, x) as scanners do: thick slices, blur, bias field, noise."""
     if chance(0.7, generator):
-        axis = 0 if chance(0.7, generator) else _pick(3, generator)
-        image = _thick(image, axis, 1.0 + 1.4 * _unit(generator))
+        axis = 0 if chance(0.6, generator) else _pick(3, generator)
+        image = _thick(image, axis, 1.0 + 1.8 * _unit(generator))
     if chance(0.3, generator):
-        image = _soft(image, 0.3 + 0.5 * _unit(generator))
+        image = _soft(image, 0.3 + 0.6 * _unit(generator))
     low = image.amin()
-    coarse = torch.randn((1, 1, 4, 4, 4), generator=generator) * 0.35 * _unit(generator)
+    coarse = torch.randn((1, 1, 4, 4, 4), generator=generator) * 0.5 * _unit(generator)
     field = functional.interpolate(coarse, size=image.shape, mode="trilinear", align_corners=True)[0, 0]
     image = (image - low) * torch.exp(field)
-    level = float(image.std()) * 0.2 * _unit(generator) ** 2
-    image = (image + level * torch.randn(image.shape, generator=generator)).abs()
-    return torch.from_numpy(normalise(image.numpy(), PreprocessPlan()))
+    level = float(image.std()) * 0.25 * _unit(generator) ** 2
+    return (image + level * torch.randn(image.shape, generator=generator)).abs()
 
 
 def chance(probability: float, generator: torch.Generator) -> bool:
@@ -167,8 +158,40 @@ def _pick(count: int, generator: torch.Generator) -> int:
     return int(torch.randint(count, (), generator=generator))
 
 
-def _inside(grid: torch.Tensor) -> torch.Tensor:
-    return (grid[0].abs() <= 1).all(dim=-1)
+def _drawn(
+    image: torch.Tensor, labels: torch.Tensor, distance: torch.Tensor, generator: torch.Generator
+) -> torch.Tensor:
+    """Real voxels, painted ones, or real texture on painted contrast."""
+    if chance(0.5, generator):
+        return _recoloured(image, generator)
+    painted = _painted(labels, distance, generator)
+    if chance(0.5, generator):
+        return painted
+    low, high = painted.amin(), painted.amax()
+    share = 0.2 + 0.6 * _unit(generator)
+    return (1 - share) * (painted - low) / (high - low + 1e-6) + share * _recoloured(image, generator)
+
+
+def _face(distance: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Return the face as defacing removes it: far from the brain, in front of and below a plane."""
+    z, y = torch.meshgrid(*[torch.linspace(-1, 1, n) for n in BOX[:2]], indexing="ij")
+    slope, offset = 0.5 + 1.5 * _unit(generator), 0.2 + 0.5 * _unit(generator)
+    return (distance > 0.8 * _RIM_MM) & (-(y + slope * z) > offset)[..., None]
+
+
+def _field_of_view(generator: torch.Generator) -> torch.Tensor:
+    """Return the part of the box that was scanned: slices end somewhere, now and then inside the brain."""
+    seen = torch.ones(BOX, dtype=torch.bool)
+    for axis, probability in ((0, 0.5), (1, 0.2), (2, 0.3)):
+        if not chance(probability, generator):
+            continue
+        count = BOX[axis]
+        least = 0.18 if chance(0.25, generator) else 0.06
+        low, high = (int(count * least * _unit(generator) * 1.6) for _ in range(2))
+        keep = torch.zeros(count, dtype=torch.bool)
+        keep[low : count - high] = True
+        seen &= keep.reshape([-1 if a == axis else 1 for a in range(3)])
+    return seen
 
 
 def _painted(labels: torch.Tensor, distance: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

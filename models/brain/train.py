@@ -13,12 +13,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
+from models.brain.folded import FoldedUNet
 from models.brain.synthesis import Drawn
-from models.segmentation.unet import UNet3d, UNetShape
 
 _log = logging.getLogger(__name__)
 _SMOOTH = 1.0
+_LARGEST_GRADIENT = 12.0
 Draw = Callable[[torch.Generator], Drawn]
+Build = Callable[[], FoldedUNet]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,31 +44,31 @@ class BrainTrainingSettings:
     """
 
     minutes: float | None = None
-    steps: int = 700
-    learning_rate: float = 3e-3
+    steps: int = 1600
+    learning_rate: float = 2e-3
     weight_decay: float = 1e-2
     seed: int = 0
     threads: int = 1
-    channels: tuple[int, ...] = (8, 16, 32, 64)
+    channels: tuple[int, ...] = (24, 48, 64, 128)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
     """A network and how many steps made it."""
 
-    network: UNet3d
+    network: FoldedUNet
     steps: int
 
 
-def train_network(draw: Draw, shape: UNetShape, settings: BrainTrainingSettings, *, seed: int, kept: Path) -> Trained:
+def train_network(build: Build, draw: Draw, settings: BrainTrainingSettings, *, seed: int, kept: Path) -> Trained:
     """Train a network, or read it if an earlier, interrupted training finished it.
 
     Parameters
     ----------
+    build : callable
+        Makes the untrained network.
     draw : callable
         Draws one training image.
-    shape : UNetShape
-        Architecture.
     settings : BrainTrainingSettings
         How to train.
     seed : int
@@ -76,20 +78,21 @@ def train_network(draw: Draw, shape: UNetShape, settings: BrainTrainingSettings,
     """
     torch.set_num_threads(settings.threads)
     torch.manual_seed(seed)
-    network = UNet3d(shape).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    network = build()
     if kept.is_file():
         tensors = load_file(kept)
         steps = int(tensors.pop("steps"))
-        network.load_state_dict(tensors, strict=True)
+        network.inner.load_state_dict(tensors, strict=True)
         return Trained(network=network.eval(), steps=steps)
+    network.inner.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     steps = _run(network, draw, settings, torch.Generator().manual_seed(seed))
     kept.parent.mkdir(parents=True, exist_ok=True)
-    state = {key: value.detach().contiguous().clone() for key, value in network.state_dict().items()}
+    state = {key: value.detach().contiguous().clone() for key, value in network.inner.state_dict().items()}
     save_file({**state, "steps": torch.tensor(steps)}, kept)
     return Trained(network=network.eval(), steps=steps)
 
 
-def _run(network: UNet3d, draw: Draw, settings: BrainTrainingSettings, generator: torch.Generator) -> int:
+def _run(network: FoldedUNet, draw: Draw, settings: BrainTrainingSettings, generator: torch.Generator) -> int:
     optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     network.train()
     started, step, recent = time.monotonic(), 0, math.nan
@@ -104,11 +107,11 @@ def _run(network: UNet3d, draw: Draw, settings: BrainTrainingSettings, generator
         drawn = draw(generator)
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast("cpu", torch.bfloat16):
-            logits = network(drawn.images.contiguous(memory_format=torch.channels_last_3d))
+            logits = network(drawn.images)
         loss = partial_loss(logits.float(), drawn.truth)
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 12.0)
-        optimizer.step()
+        if torch.isfinite(torch.nn.utils.clip_grad_norm_(network.parameters(), _LARGEST_GRADIENT)):
+            optimizer.step()
         recent = float(loss.detach()) if math.isnan(recent) else 0.98 * recent + 0.02 * float(loss.detach())
         step += 1
         if step % 50 == 0:
@@ -116,18 +119,20 @@ def _run(network: UNet3d, draw: Draw, settings: BrainTrainingSettings, generator
 
 
 def partial_loss(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy plus soft Dice of the foreground, both without the voxels whose truth is -1.
+    """Cross-entropy plus soft Dice of the foreground, both without the voxels whose truth is negative.
 
     Parameters
     ----------
     logits : torch.Tensor, (batch, 2, z, y, x)
         Background first.
-    truth : torch.Tensor, (batch, z, y, x), int64
-        0, 1, or -1 where nobody knows.
+    truth : torch.Tensor, (batch, z, y, x)
+        Share of the voxel that is foreground, 0..1, or negative where nobody knows.
     """
-    entropy = functional.cross_entropy(logits, truth, ignore_index=-1)
     known = (truth >= 0).to(logits.dtype)
-    probability = logits.softmax(dim=1)[:, 1] * known
     target = truth.clamp(min=0).to(logits.dtype)
+    logit = logits[:, 1] - logits[:, 0]
+    each = functional.binary_cross_entropy_with_logits(logit, target, reduction="none")
+    entropy = (each * known).sum() / known.sum().clamp(min=1)
+    probability = logit.sigmoid() * known
     shared, total = (probability * target).sum(), probability.sum() + target.sum()
     return entropy + 1 - (2 * shared + _SMOOTH) / (total + _SMOOTH)

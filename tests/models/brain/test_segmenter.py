@@ -10,6 +10,7 @@ import torch
 from scipy import ndimage
 
 from dicom_sr.volume import Volume
+from models.brain.folded import folded_shape
 from models.brain.lesion_synthesis import PLAN
 from models.brain.segmenter import BrainSegmenter
 from models.errors import InvalidModel, UnsuitableAnswer, UnusableVolume
@@ -18,7 +19,7 @@ from models.preprocess import PreprocessPlan
 from models.registry import ModelCard, find_model
 from models.segmentation.ensemble import EnsembleConfig, write_ensemble
 from models.segmentation.segmenter import load_segmenter
-from models.segmentation.unet import UNet3d, UNetShape
+from models.segmentation.unet import UNet3d
 from tests.support.head_phantom import head_phantom
 
 VOLUME, BRAIN, LESIONS = head_phantom()
@@ -27,8 +28,9 @@ VOLUME, BRAIN, LESIONS = head_phantom()
 def untrained(folder: Path, *, needs_region: bool, labels: tuple[str, ...] = ("Brain",)) -> ModelCard:
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    shape = UNetShape(input_channels=2 if needs_region else 1, output_channels=2, channels=(4, 8))
-    plan = PLAN if needs_region else PreprocessPlan(spacing=(6.0, 6.0, 6.0))
+    block = (1, 2, 2) if needs_region else (2, 2, 2)
+    shape = folded_shape(block, image_channels=2 if needs_region else 1, channels=(4, 8))
+    plan = PLAN if needs_region else PreprocessPlan(spacing=(5.0, 5.0, 5.0))
     write_ensemble(
         folder,
         [UNet3d(shape), UNet3d(shape)],
@@ -41,6 +43,7 @@ def untrained(folder: Path, *, needs_region: bool, labels: tuple[str, ...] = ("B
             "method": "network",
             "labels": list(labels),
             "needs_region": needs_region,
+            "block": list(block),
         },
     )
     return find_model(str(folder))

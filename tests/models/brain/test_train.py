@@ -7,13 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from models.brain.folded import FoldedUNet, new_folded
 from models.brain.synthesis import Drawn
 from models.brain.train import BrainTrainingSettings, partial_loss, train_network
-from models.segmentation.unet import UNetShape
 
 torch.set_num_threads(1)
-SHAPE = UNetShape(input_channels=1, output_channels=2, channels=(4, 8))
 SETTINGS = BrainTrainingSettings(steps=60, learning_rate=1e-2)
+
+
+def build() -> FoldedUNet:
+    return new_folded((2, 2, 2), image_channels=1, channels=(8, 16))
 
 
 def bright_box(generator: torch.Generator) -> Drawn:
@@ -26,7 +29,7 @@ def bright_box(generator: torch.Generator) -> Drawn:
 
 def test_a_short_training_learns_and_is_kept_for_the_next_call(tmp_path: Path) -> None:
     kept = tmp_path / "work" / "member0.safetensors"
-    trained = train_network(bright_box, SHAPE, SETTINGS, seed=1, kept=kept)
+    trained = train_network(build, bright_box, SETTINGS, seed=1, kept=kept)
     drawn = bright_box(torch.Generator().manual_seed(99))
     with torch.inference_mode():
         found = trained.network(drawn.images).argmax(dim=1)
@@ -37,14 +40,14 @@ def test_a_short_training_learns_and_is_kept_for_the_next_call(tmp_path: Path) -
     def never(_generator: torch.Generator) -> Drawn:
         raise AssertionError("a finished network is not trained again")
 
-    again = train_network(never, SHAPE, SETTINGS, seed=2, kept=kept)
+    again = train_network(build, never, SETTINGS, seed=2, kept=kept)
     assert again.steps == 60
     assert all(torch.equal(a, b) for a, b in zip(again.network.parameters(), trained.network.parameters(), strict=True))
 
 
 def test_a_budget_of_time_ends_the_training(tmp_path: Path) -> None:
     settings = BrainTrainingSettings(minutes=0.02)
-    assert train_network(bright_box, SHAPE, settings, seed=1, kept=tmp_path / "m.safetensors").steps > 0
+    assert train_network(build, bright_box, settings, seed=1, kept=tmp_path / "m.safetensors").steps > 0
 
 
 def test_voxels_that_nobody_knows_do_not_count() -> None:
