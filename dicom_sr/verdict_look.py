@@ -86,4 +86,4 @@ def worst_first(verdict: Verdict) -> list[AssessedFinding]:
 def _short(value: float) -> str:
     if value == int(value) and abs(value) < 1e6:
         return str(int(value))
-    return f"{value:.3g}"
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"

@@ -15,7 +15,7 @@ from models.registry import ModelCard, find_model
 
 
 def train_brain_mask(data: Path, out: Path, *, work: Path, settings: BrainTrainingSettings) -> list[Path]:
-    """Write the shipped brain mask and what its quality control judges by; train the networks beside it.
+    """Train the brain mask, and write what its quality control judges by.
 
     Parameters
     ----------
@@ -30,11 +30,10 @@ def train_brain_mask(data: Path, out: Path, *, work: Path, settings: BrainTraini
     """
     heads = list(read_heads(data, read_folder))
     masks = list(read_lesion_masks(data))
-    name = brain_mask.NETWORK_NAME
+    name = brain_mask.NAME
     return [
-        brain_mask.write(out / brain_mask.NAME),
-        quality_weights.write(heads, masks, out / quality_weights.NAME),
         brain_mask.train(heads, out / name, work=work / "members" / name, settings=settings),
+        quality_weights.write(heads, masks, out / quality_weights.NAME),
     ]
 
 
@@ -49,11 +48,9 @@ def train_lesions(data: Path, out: Path, *, work: Path, settings: BrainTrainingS
     ]
 
 
-def evaluate_brain_mask(data: Path, out: Path | None, *, work: Path) -> Mapping[str, Any]:
-    """Measure the shipped brain mask, and networks where `work` holds trained ones, on heads they did not see."""
-    networks = _networks(brain_mask.NETWORK_NAME, work)
-    heads = list(read_heads(data, read_folder))
-    return brain_mask.evaluate(heads, find_model(brain_mask.NAME), out, networks=networks)
+def evaluate_brain_mask(data: Path, out: Path | None, *, work: Path) -> Mapping[str, Any]:  # noqa: ARG001
+    """Measure the shipped brain mask, each person by the network that did not see that person; `work` is not needed."""
+    return brain_mask.evaluate(list(read_heads(data, read_folder)), find_model(brain_mask.NAME), out)
 
 
 def evaluate_lesions(data: Path, out: Path | None, *, work: Path) -> Mapping[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -140,10 +140,16 @@ def verdict_json(verdict: Verdict) -> dict[str, Any]:
 
 def _judge(reports: tuple[StageReport, ...]) -> Verdict:
     ran = [report for report in reports if report.ran]
-    return decide(
-        (finding for report in ran for finding in report.findings),
-        (criterion for report in ran for criterion in report.criteria),
-    )
+    return decide(_said_once(ran), (criterion for report in ran for criterion in report.criteria))
+
+
+def _said_once(reports: list[StageReport]) -> Iterator[Finding]:
+    """Yield the findings; what quality control says again in its own words is not also taken from the segmenter."""
+    graded = [report for report in reports if report.stage.kind is StageKind.SEGMENTATION_QC]
+    again = {(finding.code, finding.segment) for report in graded for finding in report.findings}
+    for report in reports:
+        segmenter = report.stage.kind is StageKind.SEGMENTATION
+        yield from (f for f in report.findings if not (segmenter and (f.code, f.segment) in again))
 
 
 def _previous_iteration(session: Session, iteration: Iteration) -> Iteration | None:

@@ -5,6 +5,7 @@ Tissue of middle intensity is eroded until scalp and brain come apart; the large
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,12 +73,30 @@ def extract_canonical(intensity: Float32, spacing: Spacing, recipe: Recipe) -> M
     recipe : Recipe
         What counts as tissue.
     """
+    return next(extract_by_all(intensity, spacing, (recipe,)))
+
+
+def extract_by_all(intensity: Float32, spacing: Spacing, recipes: Sequence[Recipe]) -> Iterator[Mask]:
+    """Yield what `extract_canonical` gives for each recipe; what recipes share is computed once."""
     smooth = ndimage.gaussian_filter(intensity, [_SMOOTH_MM / s for s in spacing])
-    core = largest_piece(_eroded((smooth > recipe.low) & (smooth < recipe.high), recipe.erode_mm, spacing))
-    if not core.any():
-        return core
-    near = _grown(core, recipe.grow_mm, spacing) & (smooth > 0.8 * recipe.low) & (smooth < 1.15 * recipe.high)
-    return largest_piece(fill_slices(_closed(near, recipe.close_mm, spacing)))
+    depths: dict[tuple[float, float], npt.NDArray[np.float64]] = {}
+    for recipe in recipes:
+        limits = (recipe.low, recipe.high)
+        if limits not in depths:
+            tissue = (smooth > recipe.low) & (smooth < recipe.high)
+            depths[limits] = ndimage.distance_transform_edt(tissue, sampling=spacing)
+        core = largest_piece(depths[limits] > recipe.erode_mm)
+        yield _grown_back(core, smooth, spacing, recipe) if core.any() else core
+
+
+def _grown_back(core: Mask, smooth: Float32, spacing: Spacing, recipe: Recipe) -> Mask:
+    """Grow a core within what may be tissue, then close it and fill its slices."""
+    box = _box(core, recipe.grow_mm + recipe.close_mm, spacing)
+    tissue = (smooth[box] > 0.8 * recipe.low) & (smooth[box] < 1.15 * recipe.high)
+    near = _grown(core[box], recipe.grow_mm, spacing) & tissue
+    found = np.zeros_like(core)
+    found[box] = largest_piece(fill_slices(_closed(near, recipe.close_mm, spacing)))
+    return found
 
 
 def largest_piece(mask: Mask) -> Mask:
@@ -108,6 +127,16 @@ def flattened(voxels: Float32, spacing: Spacing) -> Float32:
     local = ndimage.gaussian_filter((limited * head).astype(np.float32), sigma)
     flat = np.where(weight > 0.02, voxels * weight / np.maximum(local, 1e-6), 0.0)
     return flat.astype(np.float32)
+
+
+def _box(mask: Mask, margin_mm: float, spacing: Spacing) -> tuple[slice, ...]:
+    """Return the part of the image that a mask can reach when it grows by `margin_mm`."""
+    sides = []
+    for axis, size in enumerate(spacing):
+        used = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
+        margin = int(np.ceil(margin_mm / size)) + 1
+        sides.append(slice(max(0, int(used[0]) - margin), int(used[-1]) + 1 + margin))
+    return tuple(sides)
 
 
 def _eroded(mask: Mask, radius_mm: float, spacing: Spacing) -> Mask:

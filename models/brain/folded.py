@@ -25,12 +25,16 @@ class FoldedUNet(nn.Module):
         of a block.
     block : tuple of int, (z, y, x)
         Voxels of a block.
+    trust : float
+        How much of the last channel, a share 0..1, is the answer before the network says anything: the network then
+        learns what to correct.
     """
 
-    def __init__(self, inner: UNet3d, block: Block) -> None:
+    def __init__(self, inner: UNet3d, block: Block, *, trust: float = 0.0) -> None:
         super().__init__()
         self.inner = inner
         self.block = block
+        self.trust = trust
 
     @property
     def strides(self) -> Block:
@@ -40,7 +44,7 @@ class FoldedUNet(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return logits (batch, 2, z, y, x) for images (batch, channel, z, y, x)."""
-        logit = unfold(self.inner(fold(images, self.block)), self.block)
+        logit = unfold(self.inner(fold(images, self.block)), self.block) + self.trust * (images[:, -1:] - 0.5)
         return torch.cat([torch.zeros_like(logit), logit], dim=1)
 
 
@@ -50,9 +54,10 @@ def folded_shape(block: Block, *, image_channels: int, channels: tuple[int, ...]
     return UNetShape(input_channels=image_channels * voxels, output_channels=voxels, channels=channels)
 
 
-def new_folded(block: Block, *, image_channels: int, channels: tuple[int, ...]) -> FoldedUNet:
-    """Make an untrained network."""
-    return FoldedUNet(UNet3d(folded_shape(block, image_channels=image_channels, channels=channels)), block)
+def new_folded(block: Block, *, image_channels: int, channels: tuple[int, ...], trust: float = 0.0) -> FoldedUNet:
+    """Make an untrained network; parameters as in `FoldedUNet`."""
+    inner = UNet3d(folded_shape(block, image_channels=image_channels, channels=channels))
+    return FoldedUNet(inner, block, trust=trust)
 
 
 def fold(images: torch.Tensor, block: Block) -> torch.Tensor:

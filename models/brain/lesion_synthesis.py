@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -77,9 +78,13 @@ class LesionSampler:
     """
 
     def __init__(self, heads: Sequence[HeadCase], masks: Sequence[LesionMask]) -> None:
+        self._heads = [head for head in heads if head.source.sequence in ("FLAIR", "T1")]
         self._shapes = [boxed(mask) for mask in masks]
-        chosen = [head for head in heads if head.source.sequence in ("FLAIR", "T1")]
-        self._sources = [brain_source(head, self._shapes) for head in chosen]
+
+    @cached_property
+    def _sources(self) -> list[BrainSource]:
+        """The heads; made with the first draw, because a finished training is not drawn for."""
+        return [brain_source(head, self._shapes) for head in self._heads]
 
     def draw(self, generator: torch.Generator) -> Drawn:
         """Draw one crop with its lesions; -1 where a bright spot may or may not be one."""
@@ -140,7 +145,7 @@ def above_surroundings(scored: Float32, brain: Mask) -> Float32:
     counted = brain & (scored > -1.5)
     weight = ndimage.gaussian_filter(counted.astype(np.float32), sigma)
     mean = ndimage.gaussian_filter(np.where(counted, scored, 0).astype(np.float32), sigma) / np.maximum(weight, 1e-3)
-    above: Float32 = ndimage.gaussian_filter(scored, (0.0, 0.6, 0.6)) - mean
+    above: Float32 = (ndimage.gaussian_filter(scored, (0.0, 0.6, 0.6)) - mean).astype(np.float32)
     return above
 
 
@@ -240,9 +245,7 @@ def _brightened(image: Float32, lesions: Mask, random: np.random.Generator) -> t
     return bright, lesions & (soft > 0.3)
 
 
-def _painted_flair(
-    source: BrainSource, window: tuple[slice, slice, slice], random: np.random.Generator
-) -> Float32:
+def _painted_flair(source: BrainSource, window: tuple[slice, slice, slice], random: np.random.Generator) -> Float32:
     """Give a T1 brain the contrast of FLAIR: fluid dark, grey brighter than white matter, along its ranks."""
     white, step = random.normal(-0.5, 0.2), random.uniform(0.3, 1.4)
     fluid, steps = random.uniform(-4.0, -2.0), np.cumsum(random.uniform(0.05, 0.25, 4))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ SHIPPED, NETWORK = "local outliers in likely places (shipped)", "networks"
 BASELINE = "intensity outliers, best threshold in hindsight"
 #: Person that each network of the ensemble did not see, in order; nobody's lesions of `TEST_PATIENT` were seen by any.
 LEFT_OUT = ("ms-patient01", "ms-patient12")
+_STEPS = 650
 _BLOCK = (1, 2, 2)
 _THRESHOLDS = tuple(float(t) for t in np.arange(1.0, 5.01, 0.25))
 _DEEP_MM = 3.0
@@ -142,6 +143,7 @@ def train(
         If leaving out a person leaves no head.
     """
     chosen = settings or BrainTrainingSettings()
+    chosen = replace(chosen, steps=chosen.steps or _STEPS)
     build = partial(new_folded, _BLOCK, image_channels=2, channels=chosen.channels)
     trained = []
     for number, person in enumerate(LEFT_OUT):

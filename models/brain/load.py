@@ -9,7 +9,7 @@ from models.segmentation.segmenter import Segmenter
 
 
 def load_brain(card: ModelCard, *, device: str = "auto") -> Segmenter:
-    """Load a brain or lesion segmenter by the ``method`` its card names: consensus, outliers or network.
+    """Load a brain or lesion segmenter by the ``method`` its card names: outliers or network.
 
     Raises
     ------
@@ -17,10 +17,6 @@ def load_brain(card: ModelCard, *, device: str = "auto") -> Segmenter:
         If the card names another method, or its files are not what the method needs.
     """
     method = read_card(card.folder).get("method")
-    if method == "consensus":
-        from models.brain.consensus import ConsensusBrain
-
-        return ConsensusBrain(card)
     if method == "outliers":
         from models.brain.outliers import OutlierLesions
 
@@ -29,4 +25,4 @@ def load_brain(card: ModelCard, *, device: str = "auto") -> Segmenter:
         from models.brain.segmenter import BrainSegmenter
 
         return BrainSegmenter(card, device=device)
-    raise InvalidModel("the card of a brain model names its method: consensus, outliers or network")
+    raise InvalidModel("the card of a brain model names its method: outliers or network")

@@ -14,7 +14,7 @@ from dicom_sr.errors import GeometryMismatch
 from dicom_sr.segmentation import Mask
 from dicom_sr.verdict import Criterion, Finding
 from dicom_sr.volume import Volume
-from models.brain.extract import extract_brain
+from models.brain.consensus import drafts_of, vote
 from models.brain.view import score_intensity
 from models.card import FINGERPRINT_FILE
 from models.errors import InvalidModel, UnusableVolume
@@ -83,13 +83,14 @@ class BrainQuality:
     def assess(
         self, volume: Volume, masks: Mapping[str, Mask], *, agreement: Mapping[str, float], stage: str
     ) -> SegmentationQcResult:
-        """Judge the masks of one image; the pseudo ground truth is the brain by threshold and morphology."""
+        """Judge the masks of one image; the pseudo ground truth is the vote of threshold and morphology."""
         for mask in masks.values():
             if mask.shape != volume.grid.shape:
                 raise GeometryMismatch(f"a mask of shape {mask.shape} for an image of shape {volume.grid.shape}")
         findings = [_not_calibrated(stage)]
         findings += [_agreement(label, agreement[label], stage) for label in masks if label in agreement]
         truth: dict[str, Mask] = {}
+        worst: dict[str, tuple[int, ...]] = {}
         try:
             check_usable(volume)
         except UnusableVolume as error:
@@ -97,15 +98,13 @@ class BrainQuality:
             return SegmentationQcResult(findings=tuple(findings), pseudo_ground_truth={}, worst_slices={})
         if BRAIN in masks:
             findings += check_anatomy(masks, volume.grid, self._fingerprint, _PLAN, stage=stage)
-            truth[BRAIN] = extract_brain(volume)
+            truth[BRAIN] = vote(drafts_of(volume))
+            worst[BRAIN] = _largest_slices(masks[BRAIN] ^ truth[BRAIN])
             findings.append(_overlap(masks[BRAIN], truth[BRAIN], stage))
             if LESIONS in masks and masks[BRAIN].any():
+                worst[LESIONS] = _largest_slices(masks[LESIONS])
                 findings += _lesions(volume, masks[BRAIN], masks[LESIONS], stage)
-        return SegmentationQcResult(
-            findings=tuple(findings),
-            pseudo_ground_truth=truth,
-            worst_slices={label: _worst_slices(masks[label], truth[label]) for label in truth},
-        )
+        return SegmentationQcResult(findings=tuple(findings), pseudo_ground_truth=truth, worst_slices=worst)
 
 
 def _not_calibrated(stage: str) -> Finding:
@@ -158,7 +157,8 @@ def _lesions(volume: Volume, brain: Mask, lesions: Mask, stage: str) -> Iterator
     )
 
 
-def _worst_slices(mask: Mask, truth: Mask) -> tuple[int, ...]:
-    apart = np.count_nonzero(mask ^ truth, axis=(1, 2))
-    order = np.argsort(-apart, kind="stable")[:_WORST]
-    return tuple(int(z) for z in order if apart[z] > 0)
+def _largest_slices(mask: Mask) -> tuple[int, ...]:
+    """Return the slices that hold most of a mask: of what is disputed, or of lesions, which have no second opinion."""
+    counts = np.count_nonzero(mask, axis=(1, 2))
+    order = np.argsort(-counts, kind="stable")[:_WORST]
+    return tuple(int(z) for z in order if counts[z] > 0)

@@ -12,29 +12,31 @@ from scipy import ndimage
 
 from dicom_sr.segmentation import Mask
 from dicom_sr.volume import Volume
+from models.brain.clues import CHANNELS, box_of, out_of_box
+from models.brain.consensus import drafts_of, vote
 from models.brain.extract import largest_piece
 from models.brain.folded import Block, FoldedUNet, folded_shape
-from models.brain.looks import one_piece, probability_of_brain
 from models.brain.view import brain_view
 from models.card import read_card
 from models.errors import InvalidModel, UnusableVolume
 from models.metrics import dice
-from models.preprocess import Prepared, prepare
+from models.preprocess import prepare
 from models.registry import ModelCard
 from models.segmentation.ensemble import read_ensemble
 from models.segmentation.inference import Window, predict
 from models.segmentation.segmenter import SegmentationResult, check_region
 
 Probability = npt.NDArray[np.float32]
-_SURE = 0.5
+_PERHAPS, _SURE = 0.3, 0.5
 _WINDOW = Window(largest=192)
 
 
 class BrainSegmenter:
     """An ensemble that knows one label.
 
-    Without a region it segments the brain in a head: the largest piece is kept and its holes are filled, because a
-    brain is one piece. With a region (the brain) it segments what it was trained for inside that region only.
+    Without a region it segments the brain in a head: recipes of threshold and morphology vote, the networks correct
+    the vote, the largest piece is kept and its holes are filled, because a brain is one piece. With a region (the
+    brain) it segments what it was trained for inside that region only.
 
     Parameters
     ----------
@@ -55,13 +57,15 @@ class BrainSegmenter:
         self.digest = card.digest
         self.card = card
         self._config, networks = read_ensemble(card.folder)
-        block, self._sure = _block(card), _threshold(card)
+        block, self._sure = _block(card), _number(card, "threshold", _SURE)
         shape = self._config.shape
-        channels = 2 if card.needs_region else 1
+        channels = 2 if card.needs_region else CHANNELS
         if len(card.labels) != 1 or shape != folded_shape(block, image_channels=channels, channels=shape.channels):
             raise InvalidModel("the networks do not tell one label from background in the channels its card implies")
         chosen = networks if members is None else tuple(networks[n] for n in members)
-        self._networks = tuple(FoldedUNet(network, block).eval() for network in chosen)
+        self._networks = tuple(
+            FoldedUNet(network, block, trust=_number(card, "trust", 0.0)).eval() for network in chosen
+        )
         self._device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
         for network in self._networks:
             network.inner.to(device=self._device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
@@ -69,10 +73,10 @@ class BrainSegmenter:
     def segment(self, volume: Volume, *, region: Mask | None = None) -> SegmentationResult:
         """Segment one image; see `models.segmentation.segmenter.Segmenter`."""
         check_region(region, volume.grid, needed=self.card.needs_region)
-        prepared = prepare(volume, self._config.plan)
         if not self.card.needs_region:
-            return self._brain(prepared)
+            return self._brain(volume)
         assert region is not None
+        prepared = prepare(volume, self._config.plan)
         inside: Mask = prepared.apply(region.astype(np.uint8)) > _SURE
         if not inside.any():
             return SegmentationResult(labels=np.zeros(volume.grid.shape, np.uint16), agreement={})
@@ -84,11 +88,15 @@ class BrainSegmenter:
             members.append(whole)
         return self._result((prepared.restore(_mean(members)[None])[0] > self._sure) & region, members)
 
-    def _brain(self, prepared: Prepared) -> SegmentationResult:
-        answers = [lambda image, one=network: self._predict(one, image[None]) for network in self._networks]
-        members = probability_of_brain(answers, prepared.voxels, self._networks[0].strides)
-        probability = prepared.restore(one_piece(_mean(members))[None])[0]
-        return self._result(ndimage.binary_fill_holes(largest_piece(probability > self._sure)), members)
+    def _brain(self, volume: Volume) -> SegmentationResult:
+        drafts = drafts_of(volume)
+        channels, middle = box_of(drafts)
+        members = [self._predict(network, channels.numpy()) for network in self._networks]
+        probability = out_of_box(_mean(members), middle, drafts.flat.shape)
+        probability *= largest_piece(probability > _PERHAPS)
+        mask = drafts.prepared.restore(probability[None])[0] > self._sure
+        brain = ndimage.binary_fill_holes(largest_piece(mask)) if mask.any() else vote(drafts)
+        return self._result(brain, members)
 
     def _predict(self, network: FoldedUNet, channels: Probability) -> Probability:
         images = torch.from_numpy(channels).to(self._device)
@@ -102,9 +110,7 @@ class BrainSegmenter:
     def _result(self, mask: Mask, members: list[Probability]) -> SegmentationResult:
         decided = [member > self._sure for member in members]
         pairs = [dice(a, b) for a, b in combinations(decided, 2)]
-        return SegmentationResult(
-            labels=mask.astype(np.uint16), agreement={1: float(np.mean(pairs))} if pairs else {}
-        )
+        return SegmentationResult(labels=mask.astype(np.uint16), agreement={1: float(np.mean(pairs))} if pairs else {})
 
 
 def _mean(members: list[Probability]) -> Probability:
@@ -122,8 +128,8 @@ def _block(card: ModelCard) -> Block:
     return z, y, x
 
 
-def _threshold(card: ModelCard) -> float:
-    threshold = read_card(card.folder).get("threshold", _SURE)
-    if not isinstance(threshold, float) or not 0 < threshold < 1:
-        raise InvalidModel("the threshold in the card is not a probability")
-    return threshold
+def _number(card: ModelCard, name: str, default: float) -> float:
+    value = read_card(card.folder).get(name, default)
+    if not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+        raise InvalidModel(f"'{name}' in the card is not a number of 0 or more")
+    return float(value)

@@ -31,8 +31,8 @@ class BrainTrainingSettings:
     ----------
     minutes : float or None
         Wall-clock budget of one network; None: `steps`.
-    steps : int
-        Steps of one network where there is no budget of time.
+    steps : int or None
+        Steps of one network where there is no budget of time; None: what the family has settled on.
     learning_rate, weight_decay : float
         AdamW, cosine from the peak to nothing.
     seed : int
@@ -44,12 +44,12 @@ class BrainTrainingSettings:
     """
 
     minutes: float | None = None
-    steps: int = 1600
+    steps: int | None = None
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
     seed: int = 0
     threads: int = 1
-    channels: tuple[int, ...] = (24, 48, 64, 128)
+    channels: tuple[int, ...] = (16, 32, 48, 48)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +98,7 @@ def _run(network: FoldedUNet, draw: Draw, settings: BrainTrainingSettings, gener
     started, step, recent = time.monotonic(), 0, math.nan
     while True:
         elapsed = time.monotonic() - started
-        progress = step / settings.steps if settings.minutes is None else elapsed / (60 * settings.minutes)
+        progress = step / (settings.steps or 1) if settings.minutes is None else elapsed / (60 * settings.minutes)
         if progress >= 1:
             return step
         rate = settings.learning_rate * min(1.0, (step + 1) / 40) * (0.5 * (1 + math.cos(math.pi * progress)) + 0.005)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from dicom_sr.errors import GeometryMismatch
 from dicom_sr.segmentation import Mask
 from dicom_sr.verdict import Outcome, Verdict, decide
 from dicom_sr.volume import Volume
+from models.brain.consensus import Drafts, drafts_of
 from models.brain.quality import BRAIN, LESIONS, BrainQuality
 from models.registry import find_model
 from models.segmentation_qc.assess import criteria_for, load_segmentation_qc
@@ -16,6 +19,16 @@ from tests.support.head_phantom import head_phantom
 
 CARD = find_model("brain-qc")
 VOLUME, TRUTH, SPOTS = head_phantom()
+
+
+@pytest.fixture(autouse=True)
+def _drafts_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.brain.quality.drafts_of", _drafts_of)
+
+
+@cache
+def _drafts_of(volume: Volume) -> Drafts:
+    return drafts_of(volume)
 
 
 def verdict(brain: Mask, lesions: Mask, *, agreement: float = 0.99, volume: Volume = VOLUME) -> Verdict:
@@ -85,3 +98,10 @@ def test_the_brain_by_another_method_comes_along_with_the_slices_that_differ() -
     result = load_segmentation_qc(CARD).assess(VOLUME, {BRAIN: np.roll(TRUTH, 3, axis=1)}, agreement={}, stage="s")
     assert set(result.pseudo_ground_truth) == {BRAIN}
     assert len(result.worst_slices[BRAIN]) == 3
+
+
+def test_the_slices_with_most_lesion_are_shown_for_want_of_a_second_opinion() -> None:
+    masks = {BRAIN: TRUTH, LESIONS: SPOTS}
+    result = load_segmentation_qc(CARD).assess(VOLUME, masks, agreement={}, stage="s")
+    most = int(SPOTS.sum(axis=(1, 2)).argmax())
+    assert result.worst_slices[LESIONS][0] == most

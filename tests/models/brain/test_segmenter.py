@@ -10,12 +10,12 @@ import torch
 from scipy import ndimage
 
 from dicom_sr.volume import Volume
+from models.brain.clues import CHANNELS
 from models.brain.folded import folded_shape
 from models.brain.lesion_synthesis import PLAN
 from models.brain.segmenter import BrainSegmenter
 from models.errors import InvalidModel, UnsuitableAnswer, UnusableVolume
 from models.fingerprint import fingerprint_of
-from models.preprocess import PreprocessPlan
 from models.registry import ModelCard, find_model
 from models.segmentation.ensemble import EnsembleConfig, write_ensemble
 from models.segmentation.segmenter import load_segmenter
@@ -29,12 +29,11 @@ def untrained(folder: Path, *, needs_region: bool, labels: tuple[str, ...] = ("B
     torch.set_num_threads(1)
     torch.manual_seed(0)
     block = (1, 2, 2) if needs_region else (2, 2, 2)
-    shape = folded_shape(block, image_channels=2 if needs_region else 1, channels=(4, 8))
-    plan = PLAN if needs_region else PreprocessPlan(spacing=(5.0, 5.0, 5.0))
+    shape = folded_shape(block, image_channels=2 if needs_region else CHANNELS, channels=(4, 8))
     write_ensemble(
         folder,
         [UNet3d(shape), UNet3d(shape)],
-        config=EnsembleConfig(shape=shape, members=2, plan=plan, mirror=True),
+        config=EnsembleConfig(shape=shape, members=2, plan=PLAN, mirror=True),
         fingerprint=fingerprint_of([(VOLUME, BRAIN.astype(np.uint8))], labels=("Brain",)),
         card={
             "name": "x",
@@ -44,6 +43,7 @@ def untrained(folder: Path, *, needs_region: bool, labels: tuple[str, ...] = ("B
             "labels": list(labels),
             "needs_region": needs_region,
             "block": list(block),
+            "trust": 0.0 if needs_region else 6.0,
         },
     )
     return find_model(str(folder))

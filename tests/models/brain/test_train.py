@@ -12,11 +12,11 @@ from models.brain.synthesis import Drawn
 from models.brain.train import BrainTrainingSettings, partial_loss, train_network
 
 torch.set_num_threads(1)
-SETTINGS = BrainTrainingSettings(steps=60, learning_rate=1e-2)
+SETTINGS = BrainTrainingSettings(steps=120, learning_rate=1e-2)
 
 
 def build() -> FoldedUNet:
-    return new_folded((2, 2, 2), image_channels=1, channels=(8, 16))
+    return new_folded((1, 1, 1), image_channels=1, channels=(4, 8))
 
 
 def bright_box(generator: torch.Generator) -> Drawn:
@@ -34,14 +34,14 @@ def test_a_short_training_learns_and_is_kept_for_the_next_call(tmp_path: Path) -
     with torch.inference_mode():
         found = trained.network(drawn.images).argmax(dim=1)
     overlap = 2 * int((found & drawn.truth).sum()) / int(found.sum() + drawn.truth.sum())
-    assert trained.steps == 60
+    assert trained.steps == 120
     assert overlap > 0.8
 
     def never(_generator: torch.Generator) -> Drawn:
         raise AssertionError("a finished network is not trained again")
 
     again = train_network(build, never, SETTINGS, seed=2, kept=kept)
-    assert again.steps == 60
+    assert again.steps == 120
     assert all(torch.equal(a, b) for a, b in zip(again.network.parameters(), trained.network.parameters(), strict=True))
 
 
