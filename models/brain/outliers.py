@@ -65,7 +65,7 @@ class OutlierLesions:
             return SegmentationResult(labels=np.zeros(volume.grid.shape, np.uint16), agreement={})
         view = brain_view(prepared.voxels, brain)
         inside = view.channels[1] > 0.5
-        likely = _stretched(self._likely, inside.shape) > LIKELY
+        likely = self._likely_in(inside.shape)
         answers = [find_bright(view.channels[0], inside, likely, limits) for limits in STRICTNESS]
         whole = np.zeros(prepared.voxels.shape, np.float32)
         whole[view.box] = answers[1]
@@ -74,6 +74,19 @@ class OutlierLesions:
             labels=lesions.astype(np.uint16),
             agreement={1: float(np.mean([dice(a, b) for a, b in combinations(answers, 2)]))},
         )
+
+    def likely_places(self, volume: Volume, brain: Mask) -> Mask:
+        """Return where in a brain, not empty, enough patients have a lesion nearby, on the grid of `volume`."""
+        prepared = prepare(volume, PLAN)
+        view = brain_view(prepared.voxels, prepared.apply(brain.astype(np.uint8)) > 0.5)
+        whole = np.zeros(prepared.voxels.shape, np.float32)
+        whole[view.box] = self._likely_in(view.channels.shape[1:])
+        places: Mask = prepared.restore(whole[None])[0] > 0.5
+        return places
+
+    def _likely_in(self, size: tuple[int, ...]) -> Mask:
+        likely: Mask = _stretched(self._likely, size) > LIKELY
+        return likely
 
 
 def find_bright(scored: Float32, brain: Mask, likely: Mask, limits: tuple[float, float]) -> Mask:

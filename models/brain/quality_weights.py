@@ -16,7 +16,7 @@ from models.fingerprint import fingerprint_of
 NAME = "brain-qc"
 _ACCOUNT = {
     "purpose": "Rules that judge brain and lesion masks; no network.",
-    "data": "Volumes and extents of the brains of 5 heads (one image each) and of 19 MS patients (brain masks only; "
+    "data": "Volumes and extents of the brains of 5 heads (one image each) and of 17 MS patients (brain masks only; "
     "Lesjak et al. 2017, CC BY).",
     "limits": "Not calibrated: there are no failures with expert masks to calibrate on. The verdict never accepts.",
     "claim": "Research reference model. No clinical claim is made.",
