@@ -83,8 +83,8 @@ _PRIVATE_FINDINGS: dict[str, tuple[str, str, str, QualityReason]] = {
         "F-NOT-CALIBRATED", "Not calibrated",
         "1 if there were too few patients with expert masks to calibrate the verdict on, else 0.", _OTHER),
     "PLAIN_OVERLAP": (
-        "F-PLAIN-OVERLAP", "Overlap with one plain recipe",
-        "Dice coefficient of the brain with threshold and morphology, one recipe; not independent.", _PROCESSING),
+        "F-PLAIN-OVERLAP", "Overlap with plain recipes",
+        "Dice coefficient of the brain with the vote of threshold and morphology; not independent.", _PROCESSING),
     "LESION_LOAD": ("F-LESION-LOAD", "Share of the brain", "Volume of lesions over that of the brain.", _PROCESSING),
     "LESION_CONTRAST": (
         "F-LESION-BRIGHT", "Brightness of the lesions",
@@ -146,7 +146,7 @@ _PRIVATE_FINDINGS: dict[str, tuple[str, str, str, QualityReason]] = {
 _SHORT_TITLES = {
     "FWHM": "Smoothness (FWHM)",
     "SECOND_COMPONENT": "Outside the main component",
-    "PLAIN_OVERLAP": "Overlap with one plain recipe",
+    "PLAIN_OVERLAP": "Overlap with plain recipes",
     "FBER": "Energy head to air (FBER)",
     "QI1": "Artifacts in air (QI1)",
     "QI2": "Noise in air (QI2)",
