@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from dicom_sr.verdict import Criterion, Finding
 from gateway.config_file import load
+from gateway.domain.case import CaseState
 from gateway.domain.pipeline import Pipeline, StageKind
 from gateway.domain.stage_run import StageRunState
 from gateway.services.report_context import ReportContext, StageReport
@@ -21,11 +24,11 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     return load(path, environment={}).pipelines[0].to_domain()
 
 
-def context(pipeline: Pipeline, findings: dict[str, tuple[Finding, ...]]) -> ReportContext:
+def context(pipeline: Pipeline, findings: Mapping[str, tuple[Finding, ...]]) -> ReportContext:
     reports = tuple(
         StageReport(
             stage=stage,
-            run=StageRun(stage=stage.name, state=StageRunState.DONE),
+            run=StageRun(case_id="c", generation=1, iteration=0, stage=stage.name, state=StageRunState.DONE),
             segmentation=None,
             pseudo_ground_truth=None,
             probabilities={},
@@ -38,9 +41,9 @@ def context(pipeline: Pipeline, findings: dict[str, tuple[Finding, ...]]) -> Rep
         for stage in pipeline.stages
     )
     return ReportContext(
-        case=Case(),
+        case=Case(id="c", study_instance_uid="1.2", pipeline=pipeline.name, state=CaseState.IN_REVIEW),
         pipeline=pipeline,
-        iteration=Iteration(),
+        iteration=Iteration(case_id="c", generation=1, number=0, cause="AUTOMATIC"),
         stages=reports,
         prior_outputs=(),
         prior_segmentations={},
