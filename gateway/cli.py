@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from gateway.commands import audit, cases, deliveries, demo, fetch, holds, node, replay, setup, training
+from gateway.commands import audit, cases, deliveries, demo, evaluation, fetch, holds, node, replay, setup, training
 from gateway.commands.output import ExitCode
 
 #: Error classes of the packages by their module's first name; the classes themselves are slow to import.
@@ -44,7 +44,7 @@ app.add_typer(holds.app, name="holds")
 app.add_typer(deliveries.app, name="deliveries")
 app.command()(training.models)
 app.command()(training.train)
-app.command()(training.evaluate)
+app.command()(evaluation.evaluate)
 app.command()(replay.replay)
 app.add_typer(audit.app, name="audit")
 app.command()(setup.conformance)

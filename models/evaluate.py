@@ -1,4 +1,4 @@
-"""Regenerate the figures of any model family by one call; each family knows how to measure itself."""
+"""Regenerate the figures of any model family that needs no DICOM by one call; each knows how to measure itself."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 
 class Family(StrEnum):
-    """What can be evaluated."""
+    """What can be evaluated without reading DICOM."""
 
     SEGMENTATION = "segmentation"
     SEGMENTATION_QC = "segmentation-qc"
     NNQC = "nnqc"
-    IMAGE_QC = "image-qc"
+    RUN_TIME = "run-time"
 
 
 def evaluate(family: Family, data: Path, out: Path | None = None) -> Mapping[str, Any]:
@@ -57,7 +57,7 @@ def _evaluator(family: Family) -> Callable[[Path, Path | None], Mapping[str, Any
             from models.segmentation_qc.nnqc.evaluate import evaluate_nnqc
 
             return evaluate_nnqc
-        case Family.IMAGE_QC:
-            from models.image_qc.evaluate import evaluate as evaluate_image_qc
+        case Family.RUN_TIME:
+            from models.run_time import measure_run_time
 
-            return evaluate_image_qc
+            return measure_run_time

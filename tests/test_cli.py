@@ -15,10 +15,12 @@ from typing import Any
 import pytest
 
 from gateway import cli
+from gateway.commands import evaluation
 from gateway.config import NodeConfig
 from gateway.dimse.node import DicomNode
 from gateway.services.receive import Receiver
 from gateway.store.tables import Case
+from models.measured import goals
 from tests.support.make_series import make_mr_series
 from tests.support.web_gateway import Bench, serving
 
@@ -426,11 +428,13 @@ def test_train_finds_the_data_set_and_names_the_weights(
 def test_evaluate_all_measures_every_family_into_a_folder_of_its_own(
     overread: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("models.evaluate.evaluate", lambda family, data, out: {"family": family, "out": str(out)})
+    monkeypatch.setattr(evaluation, "_measure", lambda family, data, out: {"family": family, "out": str(out)})
     code, out, _ = overread("evaluate", "all", tmp_path, "--out", tmp_path / "r", "--json")
     assert code == 0
+    families = [one for one in evaluation.Evaluable if one is not evaluation.Evaluable.ALL]
+    assert "image-qc-adaptation" in families
     assert {name: report["out"] for name, report in json.loads(out).items()} == {
-        name: str(tmp_path / "r" / name) for name in ("segmentation", "segmentation-qc", "nnqc", "image-qc")
+        name: str(tmp_path / "r" / name) for name in families
     }
 
 
@@ -440,6 +444,24 @@ def test_replay_in_a_folder_that_is_no_gateways_creates_nothing_there(
     code, _, err = overread("replay", "c1", "--data", tmp_path)
     assert (code, err) == (1, f"overread: no gateway has worked in {tmp_path}: it holds no database\n")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_every_family_of_the_goals_is_measured_by_evaluate() -> None:
+    assert {goal.family for goal in goals()} <= set(evaluation.Evaluable)
+
+
+def test_evaluate_writes_the_table_into_the_file_that_is_named_and_leaves_the_rest(
+    overread: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(evaluation, "_measure", lambda *_: {})
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- generated: measured -->\nold\n<!-- end of measured -->\nafter\n")
+    code, _, _ = overread("evaluate", "image-qc", tmp_path, "--table", page)
+    assert code == 0
+    first, *rows, last = page.read_text().splitlines()
+    assert (first, last) == ("before", "after")
+    assert rows[1].startswith("| what | goal |")
+    assert len(rows) > 15
 
 
 def test_conformance_prints_the_statement(overread: Callable[..., tuple[int, str, str]]) -> None:

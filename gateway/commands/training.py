@@ -1,8 +1,7 @@
-"""Verbs about models: models, train, evaluate."""
+"""Verbs about models: models, train."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -19,7 +18,7 @@ DataFolderArgument = Annotated[
 #: Data set of the hippocampus models below a folder that holds all data sets.
 _HIPPOCAMPUS = "hippocampus_msd"
 #: What training leaves for evaluation and does not ship: snapshots, tables of candidates.
-_WORK = Path(".work")
+WORK = Path(".work")
 
 
 class Trainable(StrEnum):
@@ -31,19 +30,6 @@ class Trainable(StrEnum):
     IMAGE_QC = "image-qc"
     BRAIN_MASK = "brain-mask"
     LESIONS = "lesions"
-
-
-class Evaluable(StrEnum):
-    """What can be evaluated."""
-
-    SEGMENTATION = "segmentation"
-    SEGMENTATION_QC = "segmentation-qc"
-    NNQC = "nnqc"
-    IMAGE_QC = "image-qc"
-    IMAGE_QC_ADAPTATION = "image-qc-adaptation"
-    BRAIN_MASK = "brain-mask"
-    LESIONS = "lesions"
-    ALL = "all"
 
 
 def models(
@@ -92,7 +78,7 @@ def train(
     from gateway import logs
 
     logs.configure()
-    folder = _hippocampus_folder(data)
+    folder = hippocampus_folder(data)
     budget = _Budget(minutes=minutes, seed=seed, threads=threads)
     match family:
         case Trainable.SEGMENTATION:
@@ -110,41 +96,6 @@ def train(
     else:
         for path in written:
             typer.echo(f"wrote {path}")
-
-
-def evaluate(
-    family: Annotated[Evaluable, typer.Argument(help="Models to measure.")],
-    data: DataFolderArgument,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder for the reports; the weights' own folders when left out.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Measure models on patients they never saw.
-
-    Writes metrics.json and one row per case, with confidence intervals and a simple baseline beside each figure.
-    """
-    from models.evaluate import Family
-    from models.evaluate import evaluate as measure
-
-    if family is Evaluable.IMAGE_QC_ADAPTATION:
-        print_json(_study_adaptation(data, out))
-        return
-    if family in (Evaluable.BRAIN_MASK, Evaluable.LESIONS):
-        print_json(_evaluate_brain(family, data, out))
-        return
-    chosen = list(Family) if family is Evaluable.ALL else [Family(family.value)]
-    reports = {}
-    for one in chosen:
-        target = out / one.value if out is not None and family is Evaluable.ALL else out
-        reports[one.value] = measure(one, _hippocampus_folder(data), target)
-    if as_json or family is not Evaluable.SEGMENTATION:
-        print_json(reports if family is Evaluable.ALL else reports[family.value])
-        return
-    from models.segmentation.evaluate import table
-
-    for line in table(reports[family.value]):
-        typer.echo(line)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +120,7 @@ def _train_segmentation_qc(data: Path, out: Path, budget: _Budget) -> Path:
     from models.segmentation_qc.train import NAME, QcTrainingSettings, train
 
     settings = QcTrainingSettings(minutes=budget.minutes, seed=budget.seed, threads=budget.threads)
-    return train(data, out / NAME, work=_WORK / NAME, settings=settings)
+    return train(data, out / NAME, work=WORK / NAME, settings=settings)
 
 
 def _train_nnqc(data: Path, out: Path, budget: _Budget) -> Path:
@@ -178,7 +129,7 @@ def _train_nnqc(data: Path, out: Path, budget: _Budget) -> Path:
     from models.segmentation_qc.train import NAME as COMPANION
 
     settings = NnqcTrainingSettings(minutes=budget.minutes, seed=budget.seed, threads=budget.threads)
-    return train_and_calibrate(data, out / NAME, work=_WORK / NAME, failures=_WORK / COMPANION, settings=settings)
+    return train_and_calibrate(data, out / NAME, work=WORK / NAME, failures=WORK / COMPANION, settings=settings)
 
 
 def _train_brain(family: Trainable, data: Path, out: Path, budget: _Budget) -> list[Path]:
@@ -187,33 +138,7 @@ def _train_brain(family: Trainable, data: Path, out: Path, budget: _Budget) -> l
 
     settings = BrainTrainingSettings(minutes=budget.minutes, seed=budget.seed, threads=budget.threads)
     train_them = train_brain_mask if family is Trainable.BRAIN_MASK else train_lesions
-    return train_them(data, out, work=_WORK, settings=settings)
-
-
-def _evaluate_brain(family: Evaluable, data: Path, out: Path | None) -> Any:
-    from gateway.commands.brain_models import evaluate_brain_mask, evaluate_lesions
-
-    measure_them = evaluate_brain_mask if family is Evaluable.BRAIN_MASK else evaluate_lesions
-    return measure_them(data, out, work=_WORK)
-
-
-def _study_adaptation(data: Path, out: Path | None) -> Mapping[str, Any]:
-    """Train and test the two-headed network for every seed; its table lies beside those of image QC."""
-    import torch
-
-    from gateway.commands.dicom_heads import read_dicom_heads
-    from models.image_qc.adapt_evaluate import study_adaptation
-    from models.image_qc.adapt_figures import SCANS_FILE, figures_of, read_rows
-    from models.image_qc.evaluate import figures_again
-    from models.image_qc.likeness import WEIGHTS_NAME
-    from models.registry import find_model
-
-    torch.set_num_threads(1)
-    folder = out or find_model(WEIGHTS_NAME).folder
-    study_adaptation(data, read_dicom_heads(data), folder, work=_WORK / "image-qc-adaptation")
-    if out is None:
-        figures_again(folder)
-    return figures_of(read_rows(folder / SCANS_FILE))
+    return train_them(data, out, work=WORK, settings=settings)
 
 
 def _train_image_qc(data: Path, out: Path) -> Path:
@@ -223,5 +148,6 @@ def _train_image_qc(data: Path, out: Path) -> Path:
     return train(data, out / WEIGHTS_NAME)
 
 
-def _hippocampus_folder(data: Path) -> Path:
+def hippocampus_folder(data: Path) -> Path:
+    """Return the folder of the hippocampus data set: below a folder of all data sets, or `data` itself."""
     return data / _HIPPOCAMPUS if (data / _HIPPOCAMPUS).is_dir() else data

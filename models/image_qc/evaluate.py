@@ -22,6 +22,14 @@ from models.image_qc.artefacts import Artefact, degrade
 from models.image_qc.assess import assess_image, criteria_for
 from models.image_qc.likeness import WEIGHTS_NAME
 from models.image_qc.ratings_evaluate import RATINGS_FILE, SCORES_FILE, rating_figures, score_ratings
+from models.image_qc.series_evaluate import (
+    SERIES_FILE,
+    SeriesImage,
+    judge_series,
+    read_series,
+    series_figures,
+    write_series,
+)
 from models.nifti import read_nifti
 from models.registry import find_model
 from models.split import Split, split_patients
@@ -61,8 +69,8 @@ class Judged:
     reasons: str
 
 
-def evaluate(data: Path, out: Path | None = None) -> Mapping[str, Any]:
-    """Judge every image and write ``test_images.csv`` and ``metrics.json``.
+def evaluate(data: Path, out: Path | None = None, *, series: Iterable[SeriesImage] = ()) -> Mapping[str, Any]:
+    """Judge every image and write ``test_images.csv``, ``dicom_series.csv`` and ``metrics.json``.
 
     Parameters
     ----------
@@ -72,9 +80,13 @@ def evaluate(data: Path, out: Path | None = None) -> Mapping[str, Any]:
         where absent.
     out : Path, optional
         Folder for the report; None: the weights folder.
+    series : iterable of SeriesImage
+        Real DICOM series; models read no DICOM themselves.
     """
     folder = out or find_model(WEIGHTS_NAME).folder
     write_images(_judge_all(data), folder / IMAGES_FILE)
+    if judged := list(judge_series(series)):
+        write_series(judged, folder / SERIES_FILE)
     ratings = data.parent / "qc_ratings" / RATINGS_FILE
     if ratings.is_file():
         score_ratings(ratings, folder)
@@ -96,10 +108,15 @@ def figures_again(folder: Path) -> dict[str, Any]:
         },
         "balanced_accuracy_tier": {
             "severe (tier 3) against clean": round(_tier_accuracy(rows, "severe", least=3), 4),
+            "severe (tier 3) against clean and mild": round(
+                _tier_accuracy(rows, "severe", least=3, rest=("good", "mild")), 4
+            ),
             "mild (tier 2 or 3) against clean": round(_tier_accuracy(rows, "mild", least=2), 4),
         },
         "note": "degradations are simulated; clinical data will differ",
     }
+    if (folder / SERIES_FILE).is_file():
+        figures["dicom_series"] = series_figures(read_series(folder / SERIES_FILE))
     if (folder / SCORES_FILE).is_file():
         figures["real_ratings"] = rating_figures(folder)
     if (folder / SCANS_FILE).is_file():
@@ -245,9 +262,9 @@ def _balanced(rows: Sequence[Judged], kind: str) -> float:
     return (float(np.mean(good)) + float(np.mean(other))) / 2 if good and other else math.nan
 
 
-def _tier_accuracy(rows: Sequence[Judged], kind: str, *, least: int) -> float:
-    """Balanced accuracy of telling `kind` from good images by a tier of at least `least`."""
+def _tier_accuracy(rows: Sequence[Judged], kind: str, *, least: int, rest: Sequence[str] = ("good",)) -> float:
+    """Balanced accuracy of telling `kind` from the `rest` by a tier of at least `least`."""
     graded = [row for row in rows if row.tier]
-    good = [int(row.tier) < least for row in graded if row.kind == "good"]
+    good = [int(row.tier) < least for row in graded if row.kind in rest]
     other = [int(row.tier) >= least for row in graded if row.kind == kind]
     return (float(np.mean(good)) + float(np.mean(other))) / 2 if good and other else math.nan

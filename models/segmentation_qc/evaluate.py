@@ -16,6 +16,7 @@ from dicom_sr.volume import Volume
 from models.card import METRICS_FILE
 from models.preprocess import PreprocessPlan
 from models.registry import ModelCard, find_model
+from models.run_time import TIMES_FILE, read_times, time_figures
 from models.segmentation.cases import LabelledVolume, case_names, read_cases, training_case
 from models.segmentation_qc.accidents import accidents_of
 from models.segmentation_qc.calibrated import read_calibration
@@ -82,6 +83,8 @@ def figures_again(folder: Path, card: ModelCard | None = None) -> Figures:
     lines, calibration = read_table(folder / CANDIDATES_FILE), read_calibration(weights)
     known = read_table(weights / TABLE_FILE)
     figures = all_figures(lines, known, read_accidents(folder / ACCIDENTS_FILE), calibration)
+    if (folder / TIMES_FILE).is_file():
+        figures["run_time"] = time_figures(read_times(folder / TIMES_FILE))
     (folder / METRICS_FILE).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     draw(lines, calibration, folder / PLOT_FILE)
     return figures

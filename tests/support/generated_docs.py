@@ -57,6 +57,7 @@ def generators() -> Mapping[str, Callable[[], str]]:
         "storage-classes": _storage_classes,
         "coding-scheme": _coding_scheme,
         "dicomweb-routes": _dicomweb_routes,
+        "measured": _measured,
     }
 
 
@@ -216,6 +217,12 @@ def _dicomweb_routes() -> str:
             methods = ", ".join(sorted(route.methods - {"HEAD", "OPTIONS"}))
             rows.append((service, f"{methods} `{route.path.removeprefix('/dicom-web')}`"))
     return _table(("service", "call"), rows)
+
+
+def _measured() -> str:
+    from models.measured import measured_table
+
+    return measured_table()
 
 
 def _decisions() -> str:

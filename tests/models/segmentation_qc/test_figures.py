@@ -11,6 +11,7 @@ import pytest
 from models.card import read_card
 from models.image_qc.evaluate import figures_again as image_figures_again
 from models.registry import find_model
+from models.run_time import TIMES_FILE
 from models.segmentation_qc.evaluate import ACCIDENTS_FILE, CANDIDATES_FILE, figures_again, read_accidents
 from models.segmentation_qc.table import read_table
 from models.segmentation_qc.train import NAME, TABLE_FILE
@@ -47,9 +48,18 @@ def test_published_figures_beat_the_plain_baseline() -> None:
         assert ours[name][0] > plain[name][0]
 
 
+def test_published_intervals_are_as_narrow_as_aimed_at_where_the_origin_is_told() -> None:
+    figures = json.loads((FOLDER / "metrics.json").read_text())
+    for label, told in figures["intervals_as_told"].items():
+        assert told["mean_width"] <= 0.15, label
+        assert told["coverage"] >= 0.87, label
+    splits = [row["random_splits"]["mean"] for origin in figures["intervals"].values() for row in origin.values()]
+    assert max(abs(mean - 0.9) for mean in splits) <= 0.03
+
+
 @pytest.mark.slow
 def test_figures_follow_from_the_tables(tmp_path: Path) -> None:
-    for name in (CANDIDATES_FILE, ACCIDENTS_FILE):
+    for name in (CANDIDATES_FILE, ACCIDENTS_FILE, TIMES_FILE):
         shutil.copy(FOLDER / name, tmp_path)
     again = figures_again(tmp_path, find_model(NAME))
     assert json.loads(json.dumps(again)) == json.loads((FOLDER / "metrics.json").read_text())
