@@ -1,7 +1,8 @@
 """Measure what adaptation is worth: T1 to FLAIR with five and ten labelled scans, on persons in no training set.
 
 Beside it, on the same test scans: the source network as it is, a network of the labelled target scans alone, the source
-network with the target's own statistics and no label, and adaptation without the adversary (lambda 0).
+network with the target's own statistics and no label, all dense layers fine-tuned with and without the adversary of the
+paper, and the same with every target scan of the training persons labelled, which is what labels can give at most.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import torch
 
 from dicom_sr.volume import Volume
 from models.image_qc.adapt_figures import SCANS_FILE, Method, Row, write_rows
-from models.image_qc.adaptation import AdaptationSettings, adapt, aligned, train_on_one
+from models.image_qc.adaptation import AdaptationSettings, adapt, aligned, shrunk, train_on_one
 from models.image_qc.balance import balanced
 from models.image_qc.convolutions import train_convolutions
 from models.image_qc.described import DescribedScan, describe_pool
@@ -120,7 +121,12 @@ def _networks(
     yield Method.TARGET_ONLY, train_on_one(base.convolutions, labelled, Domain.TARGET, alone)
     yield Method.ALIGNED, aligned(base, unlabelled)
     yield Method.BOTH, adapt(base, source, labelled, unlabelled, replace(settings, domain_weight=0.0))
-    yield Method.ADAPTED, adapt(base, source, labelled, unlabelled, settings)
+    yield Method.REVERSAL, adapt(base, source, labelled, unlabelled, settings)
+    yield Method.ADAPTED, shrunk(base, labelled, unlabelled, settings)
+    # No method with few labels can be asked for more than one that has them all.
+    rejects = [scan for scan in labelled if scan.variant]
+    everything = replace(settings, domain_weight=0.0, labelled_weight=1.0, adapt_steps=2 * settings.adapt_steps)
+    yield Method.EVERY_LABEL, adapt(base, source, [*unlabelled, *rejects], unlabelled, everything)
 
 
 def _free_rejects(train: Sequence[DescribedScan], count: int, seed: int) -> list[DescribedScan]:

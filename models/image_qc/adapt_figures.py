@@ -23,8 +23,10 @@ class Method(StrEnum):
     SOURCE_ONLY = "source only"
     TARGET_ONLY = "target only"
     ALIGNED = "aligned, no labels"
-    BOTH = "adapted, lambda 0"
+    BOTH = "fine-tuned, lambda 0"
+    REVERSAL = "fine-tuned against a domain classifier"
     ADAPTED = "adapted"
+    EVERY_LABEL = "fine-tuned, every scan labelled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

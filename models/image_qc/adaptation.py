@@ -3,10 +3,10 @@
 The loss is that of Loizillon et al. (MedIA 103, 2025): source and labelled target by their grades, and lambda times the
 domain loss of source, labelled target and *unlabelled* target; that third domain term is all that is semi-supervised.
 
-A new sequence with few labels: rate five to ten scans, of all tiers, and some more to judge by. First see what the
-network of the source says of them as it is: from T1 to FLAIR nothing beat it (`overread evaluate image-qc-adaptation`).
-Then try `aligned`, which needs no label, and `adapt`, with the rated scans as ``labelled`` and everything else of that
-sequence as ``unlabelled``; keep what is better on the scans held back.
+A new sequence with few labels: rate five to ten scans, of all tiers, and some more to judge by. Five scans are of one
+or two persons, so whatever has many weights learns the persons: fitting the last layer or all dense layers lost to the
+source as it is (`overread evaluate image-qc-adaptation`). `shrunk` moves the target head by two numbers only and its
+statistics half of the way; it is what to try first. Keep what is better on the scans held back.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import torch
 from torch import nn
 
 from models.image_qc.described import DescribedScan
-from models.image_qc.grading_loss import NothingToLearnFrom, grading_loss, labels_of
-from models.image_qc.network import Convolutions, Domain, TwoHeadedNetwork
+from models.image_qc.grading_loss import CLASS_WEIGHTS, NothingToLearnFrom, grading_loss, labels_of
+from models.image_qc.network import GRADED, Convolutions, Domain, TwoHeadedNetwork, split_logits
 from models.image_qc.pool import SOURCE_TIERS
 from models.image_qc.priors import estimate_priors, importance
 from models.image_qc.scan_grading import grade_scan
@@ -48,6 +48,10 @@ class AdaptationSettings:
         Weight of the few labelled target scans.
     domain_weight : float
         Weight of the domain loss, the lambda of the paper (0.1 there); 0 trains on both sequences without adaptation.
+    statistics_share : float
+        How far `shrunk` goes from the statistics of the source to those of the target, 0..1.
+    offset_penalty : float
+        Of the squared offsets of `shrunk`, in units of the loss of one graded artefact.
     seed : int
         Where random numbers start.
     """
@@ -59,6 +63,8 @@ class AdaptationSettings:
     adapt_rate: float = 5e-4
     labelled_weight: float = 0.3
     domain_weight: float = 0.1
+    statistics_share: float = 0.5
+    offset_penalty: float = 10.0
     seed: int = 0
 
 
@@ -98,8 +104,17 @@ def train_on_one(
     return network.eval()
 
 
-def aligned(network: TwoHeadedNetwork, unlabelled: Sequence[DescribedScan]) -> TwoHeadedNetwork:
+def aligned(network: TwoHeadedNetwork, unlabelled: Sequence[DescribedScan], *, share: float = 1.0) -> TwoHeadedNetwork:
     """Return a copy of `network` that standardises the target sequence by itself; no label, no training.
+
+    Parameters
+    ----------
+    network : TwoHeadedNetwork
+        Trained on the source; it is not changed.
+    unlabelled : sequence of DescribedScan
+        Scans of the target sequence.
+    share : float
+        How far to go from the statistics of the source, 0, to those of the target, 1.
 
     Raises
     ------
@@ -109,7 +124,75 @@ def aligned(network: TwoHeadedNetwork, unlabelled: Sequence[DescribedScan]) -> T
     _need(unlabelled)
     copied = copy.deepcopy(network)
     copied.standardise_by(_every_view(unlabelled), Domain.TARGET)
+    source, target = (list(Domain).index(domain) for domain in (Domain.SOURCE, Domain.TARGET))
+    for own in (copied.mean, copied.scale):
+        own[target] = torch.lerp(own[source], own[target], share)
     return copied.eval()
+
+
+def shrunk(
+    network: TwoHeadedNetwork,
+    labelled: Sequence[DescribedScan],
+    unlabelled: Sequence[DescribedScan],
+    settings: AdaptationSettings,
+) -> TwoHeadedNetwork:
+    """Return a copy of `network` whose target head is that of the source, but for how readily it says grade 1 and 2.
+
+    Two offsets, the same for every artefact, are fitted to the grades of whole scans (mean over their views) and shrunk
+    towards none; statistics are `aligned` by `settings.statistics_share`.
+
+    Parameters
+    ----------
+    network : TwoHeadedNetwork
+        Trained on the source by `train_on_one`; it is not changed.
+    labelled, unlabelled : sequence of DescribedScan
+        Scans of the target sequence, with grades to fit to, and without; those to refuse are not looked at.
+
+    Raises
+    ------
+    NothingToLearnFrom
+        If there is no scan with grades, or none without.
+    """
+    graded = [scan for scan in labelled if not scan.grades.reject]
+    _need(graded, unlabelled)
+    adapted = aligned(network, unlabelled, share=settings.statistics_share)
+    head = adapted.heads[str(Domain.TARGET)]
+    with torch.no_grad():
+        each = [adapted.grade(adapted(torch.from_numpy(s.fixed), Domain.TARGET), Domain.TARGET) for s in graded]
+        logits = [torch.stack(split_logits(one)[1:], dim=1) for one in each]
+        offsets = _fit_offsets(logits, torch.tensor([labels_of(s.grades)[1:] for s in graded]), settings.offset_penalty)
+        head.bias += torch.cat([torch.zeros(2), offsets.repeat(len(GRADED))])
+    return adapted.eval()
+
+
+def _fit_offsets(logits: Sequence[torch.Tensor], grades: torch.Tensor, penalty: float) -> torch.Tensor:
+    """Fit the offsets (3,) of the three grades, the first 0, to the mean probabilities over the views of each scan.
+
+    Parameters
+    ----------
+    logits : sequence of torch.Tensor, (view, artefact, grade)
+        By scan.
+    grades : torch.Tensor, (scan, artefact), int64
+        True ones.
+    penalty : float
+        Of the squared offsets.
+    """
+    free = torch.zeros(2, requires_grad=True)
+    weights = torch.tensor(CLASS_WEIGHTS)[grades]
+    optimiser = torch.optim.LBFGS([free], max_iter=60, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimiser.zero_grad()
+        offsets = torch.cat([torch.zeros(1), free])
+        mean = torch.stack([(one + offsets).softmax(2).mean(0) for one in logits]).clamp(min=1e-6)
+        entropy = -mean.gather(2, grades[:, :, None])[:, :, 0].log()
+        total = (weights * entropy).sum() + penalty * free.square().sum()
+        total.backward()  # type: ignore[no-untyped-call]
+        return total
+
+    with torch.enable_grad():
+        optimiser.step(loss)  # type: ignore[no-untyped-call]
+    return torch.cat([torch.zeros(1), free.detach()])
 
 
 def adapt(

@@ -10,7 +10,7 @@ from models.image_qc.network import split_logits
 from models.image_qc.simulation import Grades
 
 NO_GRADE = -1
-_CLASS_WEIGHTS = (0.6, 1.4, 1.4)  # grade 0 is twice as frequent as either of the others
+CLASS_WEIGHTS = (0.6, 1.4, 1.4)  # grade 0 is twice as frequent as either of the others
 
 
 class NothingToLearnFrom(ModelError):
@@ -29,7 +29,7 @@ def grading_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     labels : torch.Tensor, (view, 4), int64
         Reject 0/1, then grades 0..2 of motion, noise and contrast; -1 where there is none.
     """
-    weight = torch.tensor(_CLASS_WEIGHTS)
+    weight = torch.tensor(CLASS_WEIGHTS)
     reject, *grades = split_logits(logits)
     loss = nn.functional.cross_entropy(reject, labels[:, 0])
     if bool((labels[:, 1] != NO_GRADE).any()):

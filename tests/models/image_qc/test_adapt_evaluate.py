@@ -100,12 +100,15 @@ def test_a_severe_scan_that_is_refused_counts_as_found(tmp_path: Path) -> None:
     assert figures["domain told from features"]["mean"] == 0.75
 
 
-def test_the_shipped_table_says_what_the_card_of_the_study_says() -> None:
+def test_the_shipped_table_says_what_is_said_of_the_study() -> None:
     rows = read_rows(find_model(WEIGHTS_NAME).folder / SCANS_FILE)
     figures = figures_of(rows)
     assert figures["seeds"] == 5
     for labelled in LABELLED:
         means = {m: f["mean of both"]["mean"] for m, f in figures[f"{labelled} labelled scans"].items()}
-        # What was found: few labels alone are the worst; the source as it is stays the best.
-        assert means[Method.TARGET_ONLY] < means[Method.ADAPTED] - 0.05
-        assert means[Method.ADAPTED] < means[Method.SOURCE_ONLY]
+        # Few labels alone are the worst, fine-tuning many weights on them loses to the source as it is.
+        assert means[Method.TARGET_ONLY] < means[Method.REVERSAL] - 0.05
+        assert means[Method.REVERSAL] < means[Method.SOURCE_ONLY]
+        # Moving two offsets does no harm; not even every label makes the five points that were aimed at.
+        assert means[Method.ADAPTED] >= means[Method.SOURCE_ONLY]
+        assert means[Method.EVERY_LABEL] < means[Method.SOURCE_ONLY] + 0.05

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ import pytest
 from dicom_sr.volume import Grid, Volume
 from models.image_qc.artefacts import Artefact, degrade
 from models.image_qc.grading import fit_grades, shipped_grades, texture_features, write_grades
+from models.image_qc.likeness import WEIGHTS_NAME
 from models.nifti import read_nifti
 from models.phantom import hippocampus_phantom
+from models.registry import find_model
 from models.split import Split, split_patients
 from tests.support.shared import shared_data
 
@@ -32,6 +35,13 @@ def test_three_separate_groups_get_three_tiers() -> None:
     assert np.mean(np.array(tiers) == np.repeat([1, 2, 3], 40)) > 0.95
     assert model.grade(np.full(5, 4.0)).artefact is Artefact.NOISE
     assert model.grade(np.zeros(5)).artefact is None
+
+
+def test_a_mild_artefact_is_not_called_severe() -> None:
+    figures = json.loads((find_model(WEIGHTS_NAME).folder / "metrics.json").read_text())["balanced_accuracy_tier"]
+    # The papers' metric: tier 3 against 1 and 2, tier 2 against 1.
+    assert figures["severe (tier 3) against clean and mild"] >= 0.9
+    assert figures["mild (tier 2 or 3) against clean"] >= 0.82
 
 
 def test_a_feature_beyond_all_training_stays_finite() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,7 @@ from models.image_qc.adaptation import (
     aligned,
     domain_loss,
     reversal_strength,
+    shrunk,
     train_on_one,
 )
 from models.image_qc.convolutions import describe, train_convolutions
@@ -138,6 +141,33 @@ def test_alignment_takes_the_statistics_of_the_target_and_changes_no_weight() ->
     assert torch.equal(moved.mean[0], base.mean[0])
 
 
+def test_offsets_follow_the_grades_and_shrink_where_little_speaks_for_them() -> None:
+    source, target = scans(Domain.SOURCE, 60), scans(Domain.TARGET, 24)
+    base = train_on_one(Convolutions(), source, Domain.SOURCE, QUICK)
+    clean = [dataclasses.replace(one, grades=Grades()) for one in target[:6]]
+    moved = {}
+    for penalty in (0.1, 1e6):
+        settings = dataclasses.replace(QUICK, offset_penalty=penalty, statistics_share=0.0)
+        adapted = shrunk(base, clean, target, settings)
+        moved[penalty] = (adapted.heads["FLAIR"].bias - base.heads["FLAIR"].bias).detach().numpy()
+        assert torch.equal(adapted.heads["FLAIR"].weight, base.heads["FLAIR"].weight)
+        assert torch.equal(adapted.heads["T1"].bias, base.heads["T1"].bias)
+    assert np.allclose(moved[1e6], 0.0, atol=1e-3)
+    # Raters who call every scan clean make grades 1 and 2 rarer, alike for every artefact; reject stays.
+    assert np.allclose(moved[0.1][2:].reshape(3, 3), moved[0.1][2:5])
+    assert (moved[0.1][3:5] < -0.1).all()
+    assert np.allclose(moved[0.1][:3], 0.0)
+
+
+def test_statistics_go_as_far_as_they_are_told() -> None:
+    source, target = scans(Domain.SOURCE, 12), scans(Domain.TARGET, 12, shift=1.0)
+    base = train_on_one(Convolutions(), source, Domain.SOURCE, AdaptationSettings(source_steps=3, batch=8))
+    none, half, whole = (aligned(base, target, share=share) for share in (0.0, 0.5, 1.0))
+    assert torch.allclose(none.mean[1], base.mean[0])
+    assert torch.allclose(half.mean[1], (none.mean[1] + whole.mean[1]) / 2, atol=1e-6)
+    assert torch.allclose(half.scale[1], (none.scale[1] + whole.scale[1]) / 2, atol=1e-6)
+
+
 def test_adaptation_leaves_the_network_it_starts_from_as_it_was() -> None:
     source, target = scans(Domain.SOURCE, 12), scans(Domain.TARGET, 12)
     base = train_on_one(Convolutions(), source, Domain.SOURCE, AdaptationSettings(source_steps=3, batch=8))
@@ -190,6 +220,8 @@ def test_nothing_to_learn_from_is_named() -> None:
         train_on_one(Convolutions(), [], Domain.SOURCE, QUICK)
     with pytest.raises(NothingToLearnFrom):
         adapt(network(), some, [], some, QUICK)
+    with pytest.raises(NothingToLearnFrom):
+        shrunk(network(), [dataclasses.replace(some[0], grades=Grades(reject=True))], some, QUICK)
     with pytest.raises(NothingToLearnFrom):
         train_convolutions([], steps=1, seed=0)
 
