@@ -399,6 +399,7 @@ def test_models_are_listed_and_verified(overread: Callable[..., tuple[int, str, 
         ("segmentation", "models.segmentation.train.train", ["hippocampus", "hippocampus-subfields"]),
         ("segmentation-qc", "models.segmentation_qc.train.train", ["hippocampus-qc"]),
         ("nnqc", "models.segmentation_qc.nnqc.evaluate.train_and_calibrate", ["hippocampus-nnqc"]),
+        ("nnqc-further", "models.segmentation_qc.nnqc.evaluate.train_and_calibrate", ["hippocampus-nnqc"]),
         ("image-qc", "models.image_qc.train.train", ["image-qc"]),
     ],
 )
@@ -411,6 +412,7 @@ def test_train_finds_the_data_set_and_names_the_weights(
     weights: list[str],
 ) -> None:
     (tmp_path / "hippocampus_msd").mkdir()
+    monkeypatch.setattr("gateway.commands.training.WORK", tmp_path / "work")
     given: list[tuple[Path, Path]] = []
 
     def train(data: Path, out: Path, **_: object) -> Path:

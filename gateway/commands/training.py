@@ -22,11 +22,12 @@ WORK = Path(".work")
 
 
 class Trainable(StrEnum):
-    """What can be trained."""
+    """What can be trained; ``nnqc-further`` goes on from the shipped nnQC in place of starting anew."""
 
     SEGMENTATION = "segmentation"
     SEGMENTATION_QC = "segmentation-qc"
     NNQC = "nnqc"
+    NNQC_FURTHER = "nnqc-further"
     IMAGE_QC = "image-qc"
     BRAIN_MASK = "brain-mask"
     LESIONS = "lesions"
@@ -85,8 +86,8 @@ def train(
             written = _train_segmentation(folder, out, task, budget)
         case Trainable.SEGMENTATION_QC:
             written = [_train_segmentation_qc(folder, out, budget)]
-        case Trainable.NNQC:
-            written = [_train_nnqc(folder, out, budget)]
+        case Trainable.NNQC | Trainable.NNQC_FURTHER:
+            written = [_train_nnqc(folder, out, budget, further=family is Trainable.NNQC_FURTHER)]
         case Trainable.IMAGE_QC:
             written = [_train_image_qc(folder, out)]
         case Trainable.BRAIN_MASK | Trainable.LESIONS:
@@ -123,12 +124,15 @@ def _train_segmentation_qc(data: Path, out: Path, budget: _Budget) -> Path:
     return train(data, out / NAME, work=WORK / NAME, settings=settings)
 
 
-def _train_nnqc(data: Path, out: Path, budget: _Budget) -> Path:
+def _train_nnqc(data: Path, out: Path, budget: _Budget, *, further: bool) -> Path:
+    from models.registry import find_model
     from models.segmentation_qc.nnqc.evaluate import train_and_calibrate
-    from models.segmentation_qc.nnqc.train import NAME, NnqcTrainingSettings
+    from models.segmentation_qc.nnqc.train import NAME, NnqcTrainingSettings, continue_from
     from models.segmentation_qc.train import NAME as COMPANION
 
     settings = NnqcTrainingSettings(minutes=budget.minutes, seed=budget.seed, threads=budget.threads)
+    if further:
+        settings = continue_from(find_model(NAME), WORK / NAME, settings)
     return train_and_calibrate(data, out / NAME, work=WORK / NAME, failures=WORK / COMPANION, settings=settings)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,8 @@ _HEAD_EXTENT_MM = (80.0, 290.0)
 # Tissue structure at 3-10 mm: real heads here measure 0.10-0.31, simulated filled vessels 0.01-0.02.
 _LEAST_TEXTURE = 0.05
 _MOST_SCATTER = 0.25
+# Inverted intensities make the air bright, and the corners of an image of a head are air.
+_BRIGHTEST_CORNERS = 0.5
 
 Coarse = npt.NDArray[np.float32]
 CoarseMask = npt.NDArray[np.bool_]
@@ -59,6 +62,12 @@ class Head:
         index = np.argwhere(self.mask)
         z, y, x = ((index.max(0) - index.min(0) + 1) * self.spacing).tolist()
         return z, y, x
+
+    @property
+    def corners(self) -> float:
+        """Median over the eight corners of their mean intensity, a tenth of each axis wide; 0 is dark, 1 is tissue."""
+        ends = [(slice(0, max(1, n // 10)), slice(n - max(1, n // 10), n)) for n in self.intensity.shape]
+        return float(np.median([self.intensity[corner].mean() for corner in product(*ends)]))
 
     @property
     def texture(self) -> float:
@@ -109,6 +118,8 @@ def not_a_head(head: Head) -> str:
 
     A phantom may be named as a brain; nothing but its pixels tells.
     """
+    if head.corners > _BRIGHTEST_CORNERS:
+        return f"the corners of the image are bright ({head.corners:.2f} of tissue): no dark air lies around a head"
     low, high = _HEAD_ML
     if not low <= head.volume_ml <= high:
         return f"the bright object measures {head.volume_ml:.0f} ml, a head {low:.0f} to {high:.0f} ml"

@@ -160,6 +160,13 @@ def _save(
     unfinished.replace(path)
 
 
+def start_from(network: nn.Module, path: Path, *, step: int) -> None:
+    """Write a checkpoint from which `optimise` goes on: the weights of `network` as they are, after `step` steps."""
+    tensors = {f"{kind}.{name}": p.detach() for name, p in network.named_parameters() for kind in ("weight", "average")}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({k: v.contiguous().clone() for k, v in tensors.items()}, path, metadata={"step": str(step)})
+
+
 def _resume(
     path: Path,
     trained: Mapping[str, nn.Parameter],
@@ -170,10 +177,14 @@ def _resume(
         with safetensors.safe_open(path, framework="pt") as opened:
             step = int((opened.metadata() or {})["step"])
         tensors = load_file(path)
+        # Without moments, as `start_from` writes, Adam starts as it does on the first step: corrected for their bias.
+        moments = any(key.startswith("second.") for key in tensors)
         with torch.no_grad():
             for name, parameter in trained.items():
                 parameter.copy_(tensors[f"weight.{name}"])
                 average[name].copy_(tensors[f"average.{name}"])
+                if not moments:
+                    continue
                 optimiser.state[parameter] = {
                     "step": torch.tensor(float(step)),
                     "exp_avg": tensors[f"first.{name}"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +15,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from models.card import write_card
+from models.card import read_card, write_card
 from models.errors import UnusableVolume
 from models.fingerprint import DatasetFingerprint
 from models.metrics import dice
-from models.registry import find_model
+from models.registry import ModelCard, find_model
 from models.segmentation.cases import LabelledVolume, case_names, read_cases
 from models.segmentation_qc.candidates import network_labels
 from models.segmentation_qc.evaluate import snapshots
-from models.segmentation_qc.nnqc.checkpoint import LoopSettings
+from models.segmentation_qc.nnqc.checkpoint import LoopSettings, start_from
 from models.segmentation_qc.nnqc.diffusion import Nnqc
 from models.segmentation_qc.nnqc.examples import known_cases
 from models.segmentation_qc.nnqc.paint import DiffusionPainter
@@ -31,7 +31,7 @@ from models.segmentation_qc.nnqc.preset import IMPROVED, Preset
 from models.segmentation_qc.nnqc.train_autoencoder import AutoencoderSettings, train_autoencoder
 from models.segmentation_qc.nnqc.train_diffusion import DiffusionSettings, train_diffusion
 from models.segmentation_qc.nnqc.units import UnitPlan, plan_units
-from models.segmentation_qc.nnqc.weights import NnqcWeights, write_nnqc
+from models.segmentation_qc.nnqc.weights import NnqcWeights, read_nnqc, write_nnqc
 from models.segmentation_qc.structures import HIPPOCAMPUS_PLAN
 from models.segmentation_qc.table import masks_of
 from models.segmentation_qc.train import NAME as COMPANION
@@ -77,6 +77,8 @@ class NnqcTrainingSettings:
         CPU threads.
     failures : int
         Real failures kept per training image.
+    continued_from : str
+        Digest of the weights that training went on from, see `continue_from`; empty: from nothing.
     """
 
     preset: Preset = IMPROVED
@@ -86,6 +88,7 @@ class NnqcTrainingSettings:
     seed: int = 3000
     threads: int = 2
     failures: int = 5
+    continued_from: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -119,6 +122,38 @@ class Trained:
     validation_dice: float
     images: int
     validation_images: int
+
+
+def continue_from(card: ModelCard, work: Path, settings: NnqcTrainingSettings) -> NnqcTrainingSettings:
+    """Put the checkpoints of trained weights into `work` and return settings by which the denoiser is trained further.
+
+    The shipped denoiser is in half precision and has no moments: what follows is not what one long training would have
+    given, but it is the same every time.
+
+    Parameters
+    ----------
+    card : ModelCard
+        nnQC, with the steps that were made in its card.
+    work : Path
+        Folder of checkpoints; what it holds of the same steps is replaced.
+    settings : NnqcTrainingSettings
+        How; its `diffusion_steps` come on top of those made.
+
+    Raises
+    ------
+    ModelError
+        If the weights cannot be read.
+    """
+    network = read_nnqc(card.folder).network
+    first, second = (int(steps) for steps in read_card(card.folder)["training"]["steps_made"])
+    start_from(network.autoencoder, work / "autoencoder.safetensors", step=first)
+    start_from(network.denoiser, work / f"diffusion-after-{first}.safetensors", step=second)
+    return replace(
+        settings,
+        autoencoder_steps=first,
+        diffusion_steps=second + settings.diffusion_steps,
+        continued_from=card.digest,
+    )
 
 
 def train_network(data: Path, *, work: Path, failures: Path, settings: NnqcTrainingSettings) -> Trained:

@@ -150,6 +150,14 @@ def test_an_even_ball_is_a_phantom_and_a_structured_one_is_not() -> None:
     assert "PHANTOM" not in violated(structured)
 
 
+def test_a_head_with_inverted_intensities_is_none() -> None:
+    upright = head()
+    inverted = volume_of(upright.voxels.max() - upright.voxels, (2.0, 2.4, 2.4))
+    found = assess_image(inverted, BARE, target="mr-head", stage="s")
+    assert "PHANTOM" in violated(found)
+    assert "no dark air" in next(f.detail for f in found if f.code == "PHANTOM")
+
+
 def test_any_target_checks_geometry_and_pixels_only() -> None:
     outcome = verdict(
         volume_of(noise((9, 90, 200)), modality="CT"), Acquisition(modality="CT", sop_class_uid=""), target="any"

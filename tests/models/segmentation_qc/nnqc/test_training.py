@@ -11,13 +11,17 @@ import pytest
 import torch
 from torch import nn
 
+from models.card import read_card
 from models.errors import InvalidModel, TrainingDiverged
-from models.segmentation_qc.nnqc.checkpoint import LoopSettings, optimise
+from models.registry import find_model
+from models.segmentation_qc.nnqc.checkpoint import LoopSettings, optimise, start_from
 from models.segmentation_qc.nnqc.examples import Known, draw_examples, known_cases
 from models.segmentation_qc.nnqc.preset import Prediction, Preset
+from models.segmentation_qc.nnqc.train import NnqcTrainingSettings, continue_from
 from models.segmentation_qc.nnqc.train_autoencoder import AutoencoderSettings, train_autoencoder
 from models.segmentation_qc.nnqc.train_diffusion import DiffusionSettings, train_diffusion
 from models.segmentation_qc.nnqc.units import cut_units
+from models.segmentation_qc.nnqc.weights import read_nnqc
 from models.segmentation_qc.train import TASK
 from tests.support.nnqc_example import (
     TINY,
@@ -106,6 +110,41 @@ def test_training_taken_up_again_ends_where_it_would_have_ended(tmp_path: Path) 
     again = regression(20, path)
     for one, two in zip(straight.parameters(), again.parameters(), strict=True):
         assert torch.allclose(one, two, atol=1e-7)
+
+
+def test_training_goes_on_from_weights_without_moments_by_small_steps(tmp_path: Path) -> None:
+    trained = regression(20, tmp_path / "one")
+    before = [p.detach().clone() for p in trained.parameters()]
+    start_from(trained, tmp_path / "two", step=20)
+    assert optimise(trained, _no_error, LoopSettings(steps=20), path=tmp_path / "two") == 20
+    assert all(torch.equal(p, b) for p, b in zip(trained.parameters(), before, strict=True))
+    rate = 0.01
+    optimise(
+        trained,
+        lambda _: trained(torch.ones(1, 3)).sum(),
+        LoopSettings(steps=21, learning_rate=rate, averaging=0.0),
+        path=tmp_path / "two",
+    )
+    # A first step of Adam is as long as its rate, never longer, whatever the gradient.
+    moved = max(float((p.detach() - b).abs().max()) for p, b in zip(trained.parameters(), before, strict=True))
+    assert 0.0 < moved <= rate * 1.1
+
+
+def _no_error(_: int) -> torch.Tensor:
+    return torch.zeros((), requires_grad=True)
+
+
+def test_weights_are_trained_further_from_the_steps_their_card_counts(tmp_path: Path) -> None:
+    card = find_model("hippocampus-nnqc")
+    first, second = read_card(card.folder)["training"]["steps_made"]
+    settings = continue_from(card, tmp_path, NnqcTrainingSettings(diffusion_steps=7))
+    assert (settings.autoencoder_steps, settings.diffusion_steps) == (first, second + 7)
+    assert settings.continued_from == card.digest
+    shipped = read_nnqc(card.folder).network.denoiser
+    kept = {name: p.detach().clone() for name, p in shipped.named_parameters()}
+    path = tmp_path / f"diffusion-after-{first}.safetensors"
+    assert optimise(shipped, _no_error, LoopSettings(steps=second), path=path) == second
+    assert all(torch.equal(p, kept[name]) for name, p in shipped.named_parameters())
 
 
 def test_a_checkpoint_of_another_design_is_refused(tmp_path: Path) -> None:
