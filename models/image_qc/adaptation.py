@@ -161,7 +161,7 @@ def shrunk(
         each = [adapted.grade(adapted(torch.from_numpy(s.fixed), Domain.TARGET), Domain.TARGET) for s in graded]
         logits = [torch.stack(split_logits(one)[1:], dim=1) for one in each]
         offsets = _fit_offsets(logits, torch.tensor([labels_of(s.grades)[1:] for s in graded]), settings.offset_penalty)
-        head.bias += torch.cat([torch.zeros(2), offsets.repeat(len(GRADED))])
+        head.get_parameter("bias").add_(torch.cat([torch.zeros(2), offsets.repeat(len(GRADED))]))
     return adapted.eval()
 
 
