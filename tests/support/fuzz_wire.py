@@ -15,6 +15,8 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,17 +127,46 @@ _WAYS: tuple[Callable[[list[bytearray], random.Random], None], ...] = (
 
 
 def say(port: int, content: bytes) -> float:
-    """Say it, close our side, and return how long the node took to close its own, seconds."""
+    """Say it, close our side, and return how long the node took to close its own, seconds; it is left after 30."""
     started = time.monotonic()
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
-        try:
-            connection.sendall(content)
-            connection.shutdown(socket.SHUT_WR)
-            while connection.recv(65536):
-                pass
-        except (ConnectionResetError, BrokenPipeError):
+    left = suppress(ConnectionResetError, BrokenPipeError, TimeoutError)
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection, left:
+        connection.sendall(content)
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(65536):
             pass
     return time.monotonic() - started
+
+
+class _Watch:
+    """What many threads see of one node.
+
+    Parameters
+    ----------
+    port : int
+        Where it listens.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._lock = threading.Lock()
+        self.cases = 0
+        self.slowest = 0.0
+        self.hangs: list[int] = []
+
+    def run(self, seeds: range) -> None:
+        """Run the conversations of these seeds; one that hangs is tried four times more."""
+        for seed in seeds:
+            content = spoiled(conversation(seed % 50), seed)
+            took = say(self._port, content)
+            for _ in range(4):
+                if took > LIMIT:
+                    took = min(took, say(self._port, content))
+            with self._lock:
+                self.cases += 1
+                self.slowest = max(self.slowest, took)
+                if took > LIMIT:
+                    self.hangs.append(seed)
 
 
 def fuzz(cases: int, *, seed: int = 0, jobs: int = 2) -> Outcome:
@@ -152,39 +183,21 @@ def fuzz(cases: int, *, seed: int = 0, jobs: int = 2) -> Outcome:
 
     Raises
     ------
-    RuntimeError
+    RuntimeError, OSError
         If the node died, or serves no more.
     """
-    port, slowest, hangs, lock = free_port(), 0.0, list[int](), threading.Lock()
+    port = free_port()
+    watch = _Watch(port)
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "tests.support.node_process", "--port", str(port), "--dir", folder]
         with subprocess.Popen([*command, "--journal-mb", "8"], cwd=REPOSITORY, stderr=subprocess.DEVNULL) as node:
             try:
                 wait_for_port(port, seconds=60)
-
-                def run(seeds: range) -> None:
-                    nonlocal slowest
-                    for one in seeds:
-                        content = spoiled(conversation(one % 50), one)
-                        took = say(port, content)
-                        for _ in range(4):
-                            if took > LIMIT:
-                                took = min(took, say(port, content))
-                        with lock:
-                            slowest = max(slowest, took)
-                            if took > LIMIT:
-                                hangs.append(one)
-
-                run(range(seed, seed + min(cases, 100)))
+                watch.run(range(seed, seed + min(cases, 100)))
                 before = _resident_mb(node.pid)
-                threads = [
-                    threading.Thread(target=run, args=(range(seed + 100 + job, seed + cases, jobs),))
-                    for job in range(jobs)
-                ]
-                for thread in threads:
-                    thread.start()
-                for thread in threads:
-                    thread.join()
+                with ThreadPoolExecutor(jobs) as pool:
+                    # What a thread raises, such as a refused connection, is raised here.
+                    list(pool.map(watch.run, [range(seed + 100 + job, seed + cases, jobs) for job in range(jobs)]))
                 growth = _resident_mb(node.pid) - before
                 if node.poll() is not None:
                     raise RuntimeError(f"the node died with {node.returncode}")
@@ -194,7 +207,7 @@ def fuzz(cases: int, *, seed: int = 0, jobs: int = 2) -> Outcome:
                     association.release()
             finally:
                 node.kill()
-    return Outcome(cases=cases, slowest=slowest, hangs=tuple(hangs), growth_mb=growth)
+    return Outcome(cases=watch.cases, slowest=watch.slowest, hangs=tuple(watch.hangs), growth_mb=growth)
 
 
 def _resident_mb(pid: int) -> float:
