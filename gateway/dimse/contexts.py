@@ -13,6 +13,7 @@ STUDY_ROOT_MOVE: Final = "1.2.840.10008.5.1.4.1.2.2.2"
 STUDY_ROOT_GET: Final = "1.2.840.10008.5.1.4.1.2.2.3"
 STORAGE_COMMITMENT: Final = "1.2.840.10008.1.20.1"
 PERFORMED_PROCEDURE_STEP: Final = "1.2.840.10008.3.1.2.3.3"
+RETRIEVE_PROCEDURE_STEP: Final = "1.2.840.10008.3.1.2.3.4"
 AVAILABILITY_NOTIFICATION: Final = "1.2.840.10008.5.1.4.33"
 #: The one instance of the Storage Commitment Push Model SOP class.
 COMMITMENT_INSTANCE: Final = "1.2.840.10008.1.20.1.1"
@@ -30,6 +31,7 @@ SERVICE_CLASSES: Final = {
     STUDY_ROOT_GET: "Study Root Query/Retrieve - GET",
     STORAGE_COMMITMENT: "Storage Commitment Push Model",
     PERFORMED_PROCEDURE_STEP: "Modality Performed Procedure Step",
+    RETRIEVE_PROCEDURE_STEP: "Modality Performed Procedure Step Retrieve",
     AVAILABILITY_NOTIFICATION: "Instance Availability Notification",
 }
 

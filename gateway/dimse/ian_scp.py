@@ -13,7 +13,6 @@ from pydicom.dataset import Dataset
 
 from gateway.dimse.archive import Archive
 from gateway.domain.errors import UnacceptableInstance
-from gateway.domain.evidence import AnnouncementKind, StepState
 from gateway.services import announce
 
 #: Instance Availability (0008,0056) of what can be had.
@@ -34,12 +33,10 @@ def create_notification(archive: Archive, sop_instance_uid: str, attributes: Dat
     series = attributes.get("ReferencedSeriesSequence") or []
     if not study or not series:
         raise UnacceptableInstance("an availability notification names no study or no series", code="MISSING_ATTRIBUTE")
-    announce.announce(
+    announce.announce_availability(
         archive.database,
-        kind=AnnouncementKind.AVAILABILITY,
         source_uid=sop_instance_uid,
-        studies=[study],
-        state=StepState.COMPLETED,
+        study=study,
         instances=[
             str(reference.get("ReferencedSOPInstanceUID") or "")
             for one in series

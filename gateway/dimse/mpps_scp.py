@@ -1,18 +1,26 @@
 """Modality Performed Procedure Step: a modality says when it begins, when it is done, and which images it made.
 
+Whoever asks is told what it said.
+
 References
 ----------
-PS3.4 F.7, Table F.7.2-1.
+PS3.4 F.7, Table F.7.2-1; F.8, Table F.8.2-1.
 """
 
 from __future__ import annotations
 
-from pydicom.dataset import Dataset
+from collections.abc import Sequence
+from functools import partial
 
+from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag
+
+from gateway.dimse import step_attributes
 from gateway.dimse.archive import Archive
 from gateway.domain.errors import UnacceptableInstance
-from gateway.domain.evidence import AnnouncementKind, StepState
+from gateway.domain.evidence import StepState
 from gateway.services import announce
+from gateway.services.procedure_steps import read_step
 
 
 def create_step(archive: Archive, sop_instance_uid: str, attributes: Dataset, *, sender: str) -> None:
@@ -21,7 +29,7 @@ def create_step(archive: Archive, sop_instance_uid: str, attributes: Dataset, *,
     Raises
     ------
     UnacceptableInstance
-        ``MISSING_ATTRIBUTE`` or ``INVALID_VALUE``.
+        ``MISSING_ATTRIBUTE``, ``INVALID_VALUE`` or ``TOO_LARGE``.
     IllegalTransition
         ``DUPLICATE`` if it was begun before.
     """
@@ -32,15 +40,14 @@ def create_step(archive: Archive, sop_instance_uid: str, attributes: Dataset, *,
         raise UnacceptableInstance("a procedure step names no study", code="MISSING_ATTRIBUTE")
     if _state(attributes) is not StepState.IN_PROGRESS:
         raise UnacceptableInstance("a procedure step must begin IN PROGRESS", code="INVALID_VALUE")
-    announce.announce(
+    announce.begin_step(
         archive.database,
-        kind=AnnouncementKind.PROCEDURE_STEP,
         source_uid=sop_instance_uid,
         studies=[study for study in studies if study],
-        state=StepState.IN_PROGRESS,
         instances=_instances(attributes) or [],
         sender=sender,
         at=archive.clock(),
+        step=partial(step_attributes.changed, modifications=attributes),
     )
 
 
@@ -50,7 +57,7 @@ def set_step(archive: Archive, sop_instance_uid: str, attributes: Dataset, *, se
     Raises
     ------
     UnacceptableInstance
-        ``INVALID_VALUE`` if its status is none.
+        ``INVALID_VALUE`` or ``TOO_LARGE``.
     NotFound
         If it was never begun.
     IllegalTransition
@@ -63,7 +70,19 @@ def set_step(archive: Archive, sop_instance_uid: str, attributes: Dataset, *, se
         instances=_instances(attributes),
         sender=sender,
         at=archive.clock(),
+        step=partial(step_attributes.changed, modifications=attributes),
     )
+
+
+def get_step(archive: Archive, sop_instance_uid: str, wanted: Sequence[BaseTag]) -> tuple[Dataset, bool]:
+    """N-GET: return the wanted attributes of a procedure step, all without a wish, and whether there is each of them.
+
+    Raises
+    ------
+    NotFound
+        If it was never begun here.
+    """
+    return step_attributes.chosen(read_step(archive.database, sop_instance_uid), wanted)
 
 
 def _state(attributes: Dataset) -> StepState | None:

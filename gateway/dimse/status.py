@@ -12,12 +12,15 @@ from typing import Final
 from gateway.domain.errors import GatewayError
 
 SUCCESS: Final = 0x0000
+#: A warning of N-GET, PS3.4 F.8.2.1.4.
+OPTIONAL_ATTRIBUTES_MISSING: Final = 0x0001
 PROCESSING_FAILURE: Final = 0x0110
 NO_SUCH_INSTANCE: Final = 0x0112
 INVALID_ARGUMENT: Final = 0x0115
 CLASS_INSTANCE_CONFLICT: Final = 0x0119
 NO_SUCH_ACTION: Final = 0x0123
 NO_SUCH_CLASS: Final = 0x0118
+RESOURCE_LIMITATION: Final = 0x0213
 #: Error ID that goes with a processing failure, PS3.4 Table F.7.2-2.
 STEP_MAY_NOT_BE_CHANGED: Final = 0xA710
 INVALID_OBJECT_INSTANCE: Final = 0x0117
@@ -42,13 +45,14 @@ STORE_STATUS: Final = {
 #: Status of C-FIND, C-MOVE and C-GET by error code; any other error is "unable to process".
 QUERY_STATUS: Final = {"BAD_IDENTIFIER": DATA_SET_DOES_NOT_MATCH}
 
-#: Status of N-CREATE and N-SET by error code; any other error is a processing failure.
+#: Status of N-CREATE, N-SET and N-GET by error code; any other error is a processing failure.
 NORMALIZED_STATUS: Final = {
     "DUPLICATE": 0x0111,
     "NOT_FOUND": NO_SUCH_INSTANCE,
     "STEP_IS_FINAL": PROCESSING_FAILURE,
     "MISSING_ATTRIBUTE": 0x0120,
     "INVALID_VALUE": 0x0106,
+    "TOO_LARGE": RESOURCE_LIMITATION,
     "MISSING_UID": INVALID_OBJECT_INSTANCE,
     "INVALID_UID": INVALID_OBJECT_INSTANCE,
 }
@@ -56,6 +60,7 @@ NORMALIZED_STATUS: Final = {
 #: What status codes mean to a person, for peers' answers to us.
 _MEANINGS: Final = (
     (0x0000, 0x0000, "success"),
+    (0x0001, 0x0001, "requested optional attributes are not supported"),
     (0x0110, 0x0110, "processing failure"),
     (0x0111, 0x0111, "duplicate SOP instance"),
     (0x0106, 0x0106, "invalid attribute value"),
@@ -88,7 +93,7 @@ def query_status(error: GatewayError) -> int:
 
 
 def normalized_status(error: GatewayError) -> int:
-    """Return the N-CREATE or N-SET status that answers an error, PS3.7 Annex C."""
+    """Return the N-CREATE, N-SET or N-GET status that answers an error, PS3.7 Annex C."""
     return NORMALIZED_STATUS.get(error.code, PROCESSING_FAILURE)
 
 

@@ -1,6 +1,6 @@
 """What modalities, archives and senders announce of a study before or after they send it, kept as evidence.
 
-Kept are UIDs, states and times; everything else of a procedure step describes a person or an exam and is not needed.
+Announcements hold UIDs, states and times; what else a procedure step says of a person and an exam stays in the step.
 """
 
 from __future__ import annotations
@@ -12,66 +12,92 @@ from sqlmodel import Session, col, select
 
 from gateway.domain.errors import IllegalTransition, NotFound
 from gateway.domain.evidence import STEP_TRANSITIONS, AnnouncementKind, StepState
+from gateway.services.procedure_steps import Change, keep_step
 from gateway.store import audit
 from gateway.store.database import Database
 from gateway.store.tables import Announcement, Instance
 
 
-def announce(
+def begin_step(
     database: Database,
     *,
-    kind: AnnouncementKind,
     source_uid: str,
     studies: Iterable[str],
-    state: StepState,
     instances: Sequence[str],
     sender: str,
     at: datetime,
+    step: Change | None = None,
 ) -> None:
-    """Keep a new announcement.
+    """Keep that a procedure step has begun.
 
     Parameters
     ----------
     database : Database
         Where.
-    kind : AnnouncementKind
-        What announces.
     source_uid : str
-        SOP Instance UID of the procedure step or notification.
+        SOP Instance UID of the step.
     studies : iterable of str
         Study Instance UIDs it is about; at least one.
-    state : StepState
-        How far it is.
     instances : sequence of str
-        SOP Instance UIDs it lists.
+        SOP Instance UIDs it lists already.
     sender : str
         Calling AE title.
     at : datetime
         When.
+    step : callable, optional
+        Makes the attributes of the step, which are kept beside.
 
     Raises
     ------
     IllegalTransition
         ``DUPLICATE`` if it is known already; nothing was changed.
+    UnacceptableInstance
+        What `step` raises, or ``TOO_LARGE``; nothing was changed.
     """
     with database.write() as session:
-        if _known(session, source_uid):
-            raise IllegalTransition("this was announced before", code="DUPLICATE")
-        rows = [
+        _announce(
+            session,
             Announcement(
-                kind=kind,
+                kind=AnnouncementKind.PROCEDURE_STEP,
                 source_uid=source_uid,
-                study_instance_uid=study,
-                state=state,
+                study_instance_uid="",
+                state=StepState.IN_PROGRESS,
                 sender=sender,
                 announced_at=at,
                 changed_at=at,
                 instances=_named(instances),
-            )
-            for study in sorted(set(studies))
-        ]
-        session.add_all(rows)
-        _audit(session, rows[0], sender)
+            ),
+            studies,
+        )
+        if step is not None:
+            keep_step(session, source_uid, step, sender=sender, at=at)
+
+
+def announce_availability(
+    database: Database, *, source_uid: str, study: str, instances: Sequence[str], sender: str, at: datetime
+) -> None:
+    """Keep which instances of a study an archive says can be had.
+
+    Raises
+    ------
+    IllegalTransition
+        ``DUPLICATE`` if the notification is known already; nothing was changed.
+    """
+    with database.write() as session:
+        _announce(
+            session,
+            Announcement(
+                kind=AnnouncementKind.AVAILABILITY,
+                source_uid=source_uid,
+                study_instance_uid="",
+                state=StepState.COMPLETED,
+                sender=sender,
+                announced_at=at,
+                changed_at=at,
+                instances=_named(instances),
+            ),
+            [study],
+        )
 
 
 def change_step(
@@ -82,8 +108,9 @@ def change_step(
     instances: Sequence[str] | None,
     sender: str,
     at: datetime,
+    step: Change | None = None,
 ) -> None:
-    """Change a procedure step; None leaves state or list as it is.
+    """Change a procedure step; None leaves state, list or kept attributes as they are.
 
     Raises
     ------
@@ -91,6 +118,8 @@ def change_step(
         If it was never begun.
     IllegalTransition
         ``STEP_IS_FINAL`` if it has ended; nothing was changed.
+    UnacceptableInstance
+        What `step` raises, or ``TOO_LARGE``; nothing was changed.
     """
     with database.write() as session:
         rows = [row for row in _known(session, source_uid) if row.kind == AnnouncementKind.PROCEDURE_STEP]
@@ -104,6 +133,8 @@ def change_step(
             row.state, row.changed_at = after, at
             if instances is not None:
                 row.instances = _named(instances)
+        if step is not None:
+            keep_step(session, source_uid, step, sender=sender, at=at)
         _audit(session, rows[0], sender)
 
 
@@ -136,6 +167,17 @@ def announce_commitment(
                     instances=_named(instances) if len(by_study) == 1 else sorted(names),
                 )
             )
+
+
+def _announce(session: Session, announcement: Announcement, studies: Iterable[str]) -> None:
+    """Add an announcement for each study."""
+    if _known(session, announcement.source_uid):
+        raise IllegalTransition("this was announced before", code="DUPLICATE")
+    session.add_all(
+        Announcement.model_validate({**announcement.model_dump(exclude={"id"}), "study_instance_uid": study})
+        for study in sorted(set(studies))
+    )
+    _audit(session, announcement, announcement.sender)
 
 
 def _known(session: Session, source_uid: str) -> Sequence[Announcement]:

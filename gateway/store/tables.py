@@ -347,6 +347,19 @@ class Announcement(SQLModel, table=True):
     instances: list[str] = _json_list()
 
 
+class ProcedureStep(SQLModel, table=True):
+    """A performed procedure step as its modality told it: a DICOM object, patient attributes included."""
+
+    __tablename__ = "procedure_step"
+
+    source_uid: str = Field(primary_key=True, max_length=64)
+    sender: str = ""
+    begun_at: datetime = _time()
+    changed_at: datetime = _time()
+    #: Explicit VR Little Endian, UTF-8.
+    attributes: bytes
+
+
 class Edit(SQLModel, table=True):
     """An accepted edit: which received object replaced which stage's output."""
 

@@ -153,7 +153,7 @@ def _normalized_status() -> str:
     from gateway.dimse.status import NORMALIZED_STATUS, meaning
 
     rows = [(code, meaning(status)) for code, status in NORMALIZED_STATUS.items()]
-    return _table(("our code", "N-CREATE and N-SET answer"), rows)
+    return _table(("our code", "N-CREATE, N-SET and N-GET answer"), rows)
 
 
 def _tls_profile() -> str:

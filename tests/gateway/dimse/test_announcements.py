@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pynetdicom import AE
 from pynetdicom.association import Association
@@ -17,8 +18,10 @@ from gateway.dimse.contexts import (
     AVAILABILITY_NOTIFICATION,
     COMMITMENT_INSTANCE,
     PERFORMED_PROCEDURE_STEP,
+    RETRIEVE_PROCEDURE_STEP,
     STORAGE_COMMITMENT,
 )
+from gateway.services.procedure_steps import MAXIMUM_STEP
 from gateway.store.tables import Announcement, AuditEvent
 from tests.support.instances import EXPLICIT, MR, make_instance, uid
 from tests.support.receiving import ReceivingFolder
@@ -36,10 +39,11 @@ def modality(folder: ReceivingFolder) -> Iterator[Association]:
     archive = archive_of(Config(), folder.database, folder.blobs, folder.clock)
     with folder.node(archive=archive) as (_, port):
         ae = AE("MR1")
-        for sop_class in (PERFORMED_PROCEDURE_STEP, AVAILABILITY_NOTIFICATION, STORAGE_COMMITMENT):
+        classes = PERFORMED_PROCEDURE_STEP, RETRIEVE_PROCEDURE_STEP, AVAILABILITY_NOTIFICATION, STORAGE_COMMITMENT
+        for sop_class in classes:
             ae.add_requested_context(sop_class, [EXPLICIT])
         association = ae.associate("127.0.0.1", port, ae_title="OVERREAD")
-        assert len(association.accepted_contexts) == 3
+        assert len(association.accepted_contexts) == len(classes)
         yield association
         association.release()
 
@@ -113,7 +117,56 @@ def test_what_is_wrong_with_a_step_is_answered_with_the_status_of_the_standard(
     assert len(_announced(folder)) == 1
 
 
-def test_nothing_of_a_person_is_kept_of_a_step(folder: ReceivingFolder, modality: Association) -> None:
+def _get(modality: Association, *keywords: str, name: str = STEP) -> tuple[int, Dataset | None]:
+    status, attributes = modality.send_n_get([tag_for_keyword(k) for k in keywords], RETRIEVE_PROCEDURE_STEP, name)
+    return int(status.Status), attributes
+
+
+def test_a_step_is_read_back_as_it_was_told_last(modality: Association) -> None:
+    begun = _step("IN PROGRESS", study=uid("study"))
+    begun.SpecificCharacterSet = "ISO_IR 100"
+    _create(modality, begun)
+    ended = _step("COMPLETED", "1.2.1", "1.2.2")
+    ended.SpecificCharacterSet = "ISO_IR 144"
+    ended.PerformedProcedureStepDescription = "Голова"
+    _set(modality, ended)
+    status, step = _get(modality)
+    assert (status, step is not None) == (0, True)
+    assert step is not None
+    assert (step.PerformedProcedureStepStatus, step.PerformedProcedureStepID) == ("COMPLETED", "PPS1")
+    assert (str(step.PatientName), step.PerformedProcedureStepDescription) == ("Müller^Zoë", "Голова")
+    assert step.ScheduledStepAttributesSequence[0].StudyInstanceUID == uid("study")
+    [series] = step.PerformedSeriesSequence
+    assert [image.ReferencedSOPInstanceUID for image in series.ReferencedImageSequence] == ["1.2.1", "1.2.2"]
+
+
+def test_only_what_is_asked_for_of_a_step_is_told(modality: Association) -> None:
+    _create(modality, _step("IN PROGRESS", study=uid("study")))
+    status, step = _get(modality, "PerformedProcedureStepStatus", "PatientName")
+    assert step is not None
+    assert (status, set(step.dir()) - {"SpecificCharacterSet"}) == (0, {"PerformedProcedureStepStatus", "PatientName"})
+    status, step = _get(modality, "PerformedProcedureStepStatus", "Modality")
+    assert step is not None
+    assert (status, step.PerformedProcedureStepStatus, "Modality" in step) == (1, "IN PROGRESS", False)
+    status, step = _get(modality, "Modality", name="1.2.3")
+    assert (status, step) == (0x0112, None)
+
+
+def test_a_change_that_is_refused_leaves_the_step_as_it_was(modality: Association) -> None:
+    _create(modality, _step("IN PROGRESS", study=uid("study")))
+    _set(modality, _step("DISCONTINUED"))
+    assert _set(modality, _step("COMPLETED", "1.2.1")).Status == 0x0110
+    large = _step("IN PROGRESS", study=uid("other"))
+    large.add_new("ImageComments", "LT", "x" * 1000)
+    large.add_new("TextValue", "UT", "x" * (MAXIMUM_STEP + 1))
+    assert _create(modality, large, "1.2.77") == 0x0213
+    assert _get(modality, "PatientName", name="1.2.77")[0] == 0x0112
+    _, step = _get(modality)
+    assert step is not None
+    assert (step.PerformedProcedureStepStatus, "PerformedSeriesSequence" in step) == ("DISCONTINUED", False)
+
+
+def test_nothing_of_a_person_is_among_the_evidence_of_a_step(folder: ReceivingFolder, modality: Association) -> None:
     _create(modality, _step("IN PROGRESS", study=uid("study")))
     kept = [row.model_dump_json() for table in (Announcement, AuditEvent) for row in folder.rows(table)]
     assert kept

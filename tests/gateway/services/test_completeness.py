@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 
-from gateway.domain.evidence import AnnouncementKind, StepState
-from gateway.services.announce import announce, announce_commitment, change_step
+from gateway.domain.evidence import StepState
+from gateway.services.announce import announce_commitment, begin_step, change_step
 from gateway.services.assemble import Closure, close_study, find_closable
 from gateway.services.completeness import GapCheck
 from gateway.store.tables import Study
@@ -47,10 +47,8 @@ def study_of(files: list[Path]) -> str:
 
 
 def begin(lab: Lab, files: list[Path], source: str = "1.2.3") -> None:
-    announce(
-        lab.env.database, kind=AnnouncementKind.PROCEDURE_STEP, source_uid=source, studies=[study_of(files)],
-        state=StepState.IN_PROGRESS, instances=[], sender="MR1", at=lab.clock(),
-    )  # fmt: skip
+    study = study_of(files)
+    begin_step(lab.env.database, source_uid=source, studies=[study], instances=[], sender="MR1", at=lab.clock())
 
 
 def end(lab: Lab, listed: list[str], state: StepState = StepState.COMPLETED) -> None:

@@ -130,6 +130,15 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_owed_report_due_at"), ["due_at"], unique=False)
 
     op.create_table(
+        "procedure_step",
+        sa.Column("source_uid", sa.String(length=64), nullable=False),
+        sa.Column("sender", sa.String(), nullable=False),
+        sa.Column("begun_at", sa.DateTime(), nullable=False),
+        sa.Column("changed_at", sa.DateTime(), nullable=False),
+        sa.Column("attributes", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("source_uid"),
+    )
+    op.create_table(
         "peer_contact",
         sa.Column("ae_title", sa.String(length=16), nullable=False),
         sa.Column("address", sa.String(length=64), nullable=False),
