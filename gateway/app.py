@@ -47,6 +47,7 @@ from gateway.services.load_series import load_image
 from gateway.services.peer_log import PeerLog
 from gateway.services.picture_cache import PictureCache
 from gateway.services.pictures import Pictures
+from gateway.services.priors import PriorFetcher
 from gateway.services.purge import Purger
 from gateway.services.receive import Received, Receiver
 from gateway.store.migrate import upgrade
@@ -65,6 +66,7 @@ _LOOK_FOR_DELIVERIES_S = 2.0
 _REPORT_COMMITMENTS_S = 10.0
 _PURGE_EVERY_S = 3600.0
 _SAVE_PEERS_EVERY_S = 20.0
+_LOOK_FOR_PRIORS_S = 5.0
 
 
 def gateway_version() -> str:
@@ -211,6 +213,8 @@ class Parts:
             config.node, self._receiver, lambda _transfer: self._assembly.wake(), archive, peers=self._peers
         )
         self._fetch = FetchScu(config.node, self._node.called_out, lambda: self._dicom_address)
+        self._fetcher = Fetcher(config.node, self._fetch, env.database, env.clock)
+        self._priors = [self._loop_of_priors()] if config.node.priors.peer is not None else []
         self._peer_notes = Loop("peers", self._save_peers, interval_s=_SAVE_PEERS_EVERY_S)
         self._commitments = Loop("commitments", self._report_commitments, interval_s=_REPORT_COMMITMENTS_S)
         self._followers = [self._loop_of(followed) for followed in config.follow]
@@ -237,6 +241,10 @@ class Parts:
         host, port = self._node.start()
         stack.callback(partial(self._node.stop, _DRAIN_S))
         self._dicom_address = f"{host}:{port}"
+        for loop in self._priors:
+            # Not before the node listens: an archive may send what is asked for by calling it.
+            loop.start()
+            stack.callback(loop.stop)
         node = self._env.config.node
         server = WebServer(create_app(self._services()), http_bind(self._env.config), self._env.config.web.port)
         http_host, http_port = server.start()
@@ -249,6 +257,13 @@ class Parts:
         follower = orthanc_follower(followed, receiver=self._receiver, database=env.database, clock=env.clock)
         return Loop(f"follow {followed.name}", lambda: follower.step() > 0, interval_s=followed.poll_seconds)
 
+    def _loop_of_priors(self) -> Loop:
+        env = self._env
+        priors = PriorFetcher(
+            env.config.node, self._fetch, self._fetcher, database=env.database, blobs=env.blobs, clock=env.clock
+        )
+        return Loop("priors", priors.run_due, interval_s=_LOOK_FOR_PRIORS_S)
+
     def _assemble(self) -> bool:
         closures = assemble.find_closable(
             self._env,
@@ -260,6 +275,7 @@ class Parts:
         for closure in closures:
             if assemble.close_study(self._env, closure):
                 self._dispatcher.wake()
+                _wake(self._priors)
         return False
 
     def _expected_count(self, peer: Peer, study_instance_uid: str) -> int | None:
@@ -323,7 +339,7 @@ class Parts:
             resolve_hold=self._resolve_hold,
             retry_delivery=self._retry_delivery,
             retry_case=self._retry_case,
-            fetcher=Fetcher(env.config.node, self._fetch, env.database, env.clock),
+            fetcher=self._fetcher,
             node=self._facts,
             not_ready=self._not_ready,
         )

@@ -96,6 +96,25 @@ class Peer(_Section):
     """When we call it by TLS, its certificate must name the host we called."""
 
 
+class PriorsConfig(_Section):
+    """Earlier studies of the patient of a new study, fetched from an archive by themselves; off without a peer."""
+
+    peer: AeTitle | None = None
+    """AE title of the archive: one of node.peers, with a host."""
+    issuer: str = Field(default="", max_length=64)
+    """Issuer of Patient ID (0010,0021) where an image or the archive names none; unknown on either side: no fetch."""
+    modalities: tuple[str, ...] = ()
+    """A prior has a series of one of these; empty for any."""
+    within_days: int = Field(default=1825, ge=1)
+    """How much older than the new study a prior may be."""
+    maximum_studies: int = Field(default=2, ge=1, le=20)
+    """Most priors of a new study; the newest are taken."""
+    called_aet: AeTitle | None = None
+    """AE title of ours that priors are received under, for pipelines that match on it; null: node.ae_title."""
+    seconds: float = Field(default=600.0, ge=1.0, le=7200.0)
+    """The fetch of one study is cancelled after this."""
+
+
 class NodeConfig(_Section):
     """The DICOM node."""
 
@@ -113,6 +132,8 @@ class NodeConfig(_Section):
     """Address to listen on, for DICOM and HTTP."""
     peers: tuple[Peer, ...] = ()
     """Known callers. With any listed, unknown callers are refused; with none, everybody may call."""
+    priors: PriorsConfig = PriorsConfig()
+    """Earlier studies of the patient of a new study."""
     maximum_associations: int = Field(default=50, ge=1)
     """Associations at the same time."""
     maximum_object_mb: int = Field(default=2048, ge=1)

@@ -49,6 +49,19 @@ def _peers(config: Config) -> Iterator[Fault]:
             yield Fault(path=(*path, "username"), message="password_file is the passcode to a name: give it too")
         for place, expression in enumerate(peer.expected_series):
             yield from _expression((*path, "expected_series", place), expression)
+    yield from _priors(config, titles)
+
+
+def _priors(config: Config, titles: tuple[str, ...]) -> Iterator[Fault]:
+    priors, path = config.node.priors, ("node", "priors")
+    if priors.called_aet is not None:
+        yield from _unknown((*path, "called_aet"), "AE title of this node", [priors.called_aet], titles)
+    if priors.peer is None:
+        return
+    known = tuple(peer.ae_title for peer in config.node.peers)
+    yield from _unknown((*path, "peer"), "peer", [priors.peer], known)
+    if any(peer.ae_title == priors.peer and not peer.host for peer in config.node.peers):
+        yield Fault(path=(*path, "peer"), message=f"'{priors.peer}' needs host and port in node.peers")
 
 
 def _tls(config: Config) -> Iterator[Fault]:

@@ -32,6 +32,7 @@ from gateway.dimse.scu import MAXIMUM_CONTEXTS, RemoteNode, RequestedAssociation
 from gateway.dimse.status import SUCCESS, meaning
 from gateway.dimse.store_scp import StoreScp
 from gateway.domain.errors import NotFound, PeerRejected
+from gateway.domain.priors import Candidate, PatientIdentity
 from gateway.services.fetch import Fetched, FetchOrder, FetchWay, FoundStudy, StudyQuery
 from gateway.services.record_transfer import Transfer
 
@@ -81,6 +82,14 @@ class FetchScu:
         with RequestedAssociation(self._remote(peer), [(STUDY_ROOT_FIND, _PLAIN)]) as association:
             matches = list(islice(association.find(_identifier(query)), MAXIMUM_MATCHES))
         return tuple(_found(match) for match in matches)
+
+    def studies_of_patient(self, peer: Peer, query: StudyQuery) -> tuple[Candidate, ...]:
+        """Return the studies of a patient; see `gateway.services.priors.PriorArchive`."""
+        identifier = _identifier(query)
+        identifier.IssuerOfPatientID = identifier.PatientBirthDate = ""
+        with RequestedAssociation(self._remote(peer), [(STUDY_ROOT_FIND, _PLAIN)]) as association:
+            matches = list(islice(association.find(identifier), MAXIMUM_MATCHES))
+        return tuple(_candidate(match) for match in matches)
 
     def fetch(self, peer: Peer, order: FetchOrder) -> Fetched:
         """Have a study sent to us, by C-GET where the peer takes it; errors as the protocol says."""
@@ -243,6 +252,25 @@ def _found(match: Dataset) -> FoundStudy:
         series=_number(match, "NumberOfStudyRelatedSeries"),
         instances=_number(match, "NumberOfStudyRelatedInstances"),
     )
+
+
+def _candidate(match: Dataset) -> Candidate:
+    found = _found(match)
+    return Candidate(
+        study_instance_uid=found.study_instance_uid,
+        study_date=found.study_date,
+        modalities=found.modalities,
+        patient=PatientIdentity(
+            patient_id=_exact(match, "PatientID"),
+            issuer=_exact(match, "IssuerOfPatientID"),
+            birth_date=_exact(match, "PatientBirthDate"),
+        ),
+    )
+
+
+def _exact(match: Dataset, keyword: str) -> str:
+    """Return a value without the spaces at its ends, which do not count (PS3.5 6.2)."""
+    return str(match.get(keyword, "") or "").strip()
 
 
 def _texts(match: Dataset, keyword: str) -> list[str]:

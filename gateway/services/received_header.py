@@ -28,6 +28,7 @@ _TEXTS = {
     0x0008103E: "series_description",
     0x00100010: "patient_name",
     0x00100020: "patient_id",
+    0x00100021: "issuer_of_patient_id",
     0x00100030: "patient_birth_date",
     0x00100040: "patient_sex",
     0x00180015: "body_part_examined",
@@ -69,6 +70,7 @@ class ReceivedHeader:
     instance_creator_uid: str = ""
     frame_of_reference_uid: str = ""
     patient_id: str = ""
+    issuer_of_patient_id: str = ""
     patient_name: str = ""
     patient_birth_date: str = ""
     patient_sex: str = ""

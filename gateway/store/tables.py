@@ -360,6 +360,25 @@ class ProcedureStep(SQLModel, table=True):
     attributes: bytes
 
 
+class PriorSearch(SQLModel, table=True):
+    """What became of the search for earlier studies of the patient of a new study; also marks what it brought."""
+
+    __tablename__ = "prior_search"
+    __table_args__ = (Index("ix_prior_search_due", "state", "due_at"),)
+
+    study_instance_uid: str = Field(primary_key=True, max_length=64)
+    #: `domain.priors.SearchState`.
+    state: str
+    #: Why nothing was, or could not be, fetched, free of patient data; of a prior the study it was fetched for.
+    reason: str = ""
+    attempts: int = 0
+    begun_at: datetime = _time()
+    due_at: datetime = _time()
+    changed_at: datetime = _time()
+    #: What became of each prior that was chosen, by Study Instance UID: ``FETCHED``, ``IN_PART``, the code of an error.
+    priors: dict[str, str] = _json()
+
+
 class Edit(SQLModel, table=True):
     """An accepted edit: which received object replaced which stage's output."""
 

@@ -70,6 +70,18 @@ def test_the_configuration_is_frozen(tmp_path: Path) -> None:
         ("- node\n", "overread.yaml:1: the file must hold keys such as 'node:' and 'pipelines:'"),
         ("node:\n  peers:\n    - host: x\n", "overread.yaml:3: node.peers[0].ae_title: is required"),
         (
+            "node:\n  peers: [{ae_title: PACS, host: x}]\n  priors: {peer: PAKS}\n",
+            "overread.yaml:3: node.priors.peer: there is no peer 'PAKS' (did you mean 'PACS'?)",
+        ),
+        (
+            "node:\n  peers: [{ae_title: PACS}]\n  priors: {peer: PACS}\n",
+            "overread.yaml:3: node.priors.peer: 'PACS' needs host and port in node.peers",
+        ),
+        (
+            "node:\n  priors: {called_aet: PRIORS}\n",
+            "overread.yaml:2: node.priors.called_aet: there is no AE title of this node 'PRIORS'",
+        ),
+        (
             "content_qualification: REASEARCH\n",
             "overread.yaml:1: content_qualification: 'REASEARCH' is none of PRODUCT, RESEARCH "
             "(did you mean 'RESEARCH'?)",

@@ -112,6 +112,9 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
         for study, date in (("a", "20250101"), ("b", "20250301")):
             for number in range(IMAGES):
                 orthanc.upload(make_instance(number, study=study, StudyDate=date, StudyDescription="Head"))
+        for study, issuer in (("d", "HOSP"), ("e", "OTHER"), ("f", "")):
+            born = {"PatientID": "P4", "PatientBirthDate": "19700102", "IssuerOfPatientID": issuer}
+            orthanc.upload(make_instance(1, study=study, StudyDate="20240101", **born))
         for number, syntax in enumerate((None, RLELossless, JPEG2000Lossless)):
             orthanc.upload(_compressed(number, syntax))
         yield Archive(orthanc, node_port)
@@ -136,6 +139,21 @@ def test_candidates_are_listed_without_what_names_the_patient(archive: Archive, 
     assert (set(in_march), nobody) == ({_study("b", "20250301")}, ())
     assert site.audit == [("PEER_QUERIED", "admin")] * 3
     assert "P1" not in str([event.detail for event in folder.rows(AuditEvent)])
+
+
+def test_the_studies_of_a_patient_are_listed_with_whom_the_archive_takes_them_to_be(
+    archive: Archive, folder: ReceivingFolder
+) -> None:
+    peer = Peer(ae_title="ORTHANC", host="127.0.0.1", port=archive.port)
+    with Site(folder, archive.port).open() as site:
+        listed = site.scu.studies_of_patient(peer, StudyQuery(patient_id="P4", study_date="20230101-20240601"))
+        assert site.scu.studies_of_patient(peer, StudyQuery(patient_id="P4", study_date="20240601-20250101")) == ()
+    assert {one.study_instance_uid: one.patient.issuer for one in listed} == {
+        uid("d"): "HOSP", uid("e"): "OTHER", uid("f"): "",
+    }  # fmt: skip
+    assert {(one.patient.patient_id, one.patient.birth_date, one.modalities) for one in listed} == {
+        ("P4", "19700102", ("MR",))
+    }
 
 
 def _study(name: str, date: str) -> FoundStudy:

@@ -130,6 +130,21 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_owed_report_due_at"), ["due_at"], unique=False)
 
     op.create_table(
+        "prior_search",
+        sa.Column("study_instance_uid", sa.String(length=64), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("reason", sa.String(), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("begun_at", sa.DateTime(), nullable=False),
+        sa.Column("due_at", sa.DateTime(), nullable=False),
+        sa.Column("changed_at", sa.DateTime(), nullable=False),
+        sa.Column("priors", sa.JSON(), nullable=False),
+        sa.PrimaryKeyConstraint("study_instance_uid"),
+    )
+    with op.batch_alter_table("prior_search", schema=None) as batch_op:
+        batch_op.create_index("ix_prior_search_due", ["state", "due_at"], unique=False)
+
+    op.create_table(
         "procedure_step",
         sa.Column("source_uid", sa.String(length=64), nullable=False),
         sa.Column("sender", sa.String(), nullable=False),
