@@ -135,6 +135,7 @@ class Gateway:
         stack.enter_context(FolderLock(self._data))
         env = build_environment(self._config, self._data, version=gateway_version())
         stack.callback(env.database.close)
+        stack.enter_context(env.database.in_use())
         self._check_models(env)
         upgrade(env.database)
         parts = Parts(env, self._data)

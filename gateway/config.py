@@ -204,7 +204,7 @@ class DatabaseConfig(_Section):
     """The database."""
 
     url: str = ""
-    """Empty: SQLite in the data folder. ``postgresql+psycopg://...`` for a cluster."""
+    """Empty: SQLite in the data folder. ``postgresql+psycopg://USER@HOST/DATABASE``: on a server, for one gateway."""
     password_file: Path | None = None
     """File that holds the database password."""
 

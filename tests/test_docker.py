@@ -6,16 +6,19 @@ import json
 import os
 import re
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom import dcmread
 from pydicom.uid import SegmentationStorage
 from ruamel.yaml import YAML
+from sqlalchemy import make_url
 from sqlmodel import SQLModel
 
 from gateway.client.sending import find_parcels, is_accepted, send_parcels
@@ -26,8 +29,11 @@ from gateway.dimse.scu import RemoteNode
 from gateway.services.receive import Received, Receiver
 from gateway.store.blobs import BlobStore
 from gateway.store.database import Database
+from tests.support.lab import toy_pipeline
 from tests.support.make_series import make_mr_series
 from tests.support.orthanc_peer import OrthancPeer, dicomweb_plugins, running_orthanc
+from tests.support.postgres_peer import PASSWORD, running_postgres
+from tests.support.running_gateway import running_gateway
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCKER = ROOT / "docker"
@@ -183,8 +189,62 @@ def test_both_routing_scripts_have_the_same_rules() -> None:
     assert modalities == re.findall(r"\"(\w+)\"", re.findall(r"IMAGE_MODALITIES = .*", python)[0])
 
 
+def _composition(name: str) -> dict[str, Any]:
+    composition: dict[str, Any] = YAML(typ="safe").load((DOCKER / name).read_text(encoding="utf-8"))
+    return composition
+
+
+def test_the_composition_with_postgresql_lays_only_the_database_over_the_other(tmp_path: Path) -> None:
+    plain, laid = _composition("compose.yaml"), _composition("compose.postgres.yaml")
+    gateway, database = laid["services"].pop("gateway"), laid["services"].pop("database")
+    assert not laid["services"]
+    assert "gateway" in plain["services"]
+    assert "database" not in plain["services"]
+    assert set(gateway["depends_on"]) == {"database"}
+    assert set(gateway["secrets"]) == set(database["secrets"]) == laid["secrets"].keys()
+    assert not laid["secrets"].keys() & plain["secrets"].keys()
+    assert {volume.partition(":")[0] for volume in database["volumes"]} == laid["volumes"].keys()
+    assert "ports" not in database, "only this network reaches it"
+    (argument,) = gateway["build"]["args"]
+    dockerfile = (DOCKER / "gateway" / "Dockerfile").read_text(encoding="utf-8")
+    assert f"ARG {argument}=" in dockerfile
+    assert f'".${{{argument}}}"' in dockerfile
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert gateway["build"]["args"][argument].strip("[]") in extras
+    secret = tmp_path / "database_password"
+    secret.write_text("secret", encoding="utf-8")
+    environment = {**gateway["environment"], "OVERREAD_WEB__USERS__ADMIN__TOKEN_FILE": str(secret)}
+    assert environment["OVERREAD_DATABASE__PASSWORD_FILE"] == database["environment"]["POSTGRES_PASSWORD_FILE"]
+    environment["OVERREAD_DATABASE__PASSWORD_FILE"] = str(secret)
+    url = make_url(load(DOCKER / "gateway" / "overread.yaml", environment=environment).database.url)
+    told = database["environment"]
+    assert (url.host, url.username, url.database) == ("database", told["POSTGRES_USER"], told["POSTGRES_DB"])
+    assert url.password is None
+
+
+@pytest.mark.peer
+@pytest.mark.slow
+def test_a_gateway_on_postgresql_works_through_a_study_and_goes_on_after_a_kill(tmp_path: Path) -> None:
+    with running_postgres() as server:
+        (tmp_path / "password").write_text(PASSWORD)
+        database = {"url": server.url, "password_file": str(tmp_path / "password")}
+        config = {
+            "database": database, "node": {"quiet_seconds": 0.5}, "pipelines": [toy_pipeline(destinations=[])],
+        }  # fmt: skip
+        with running_gateway(tmp_path / "gateway", config) as gateway:
+            files = make_mr_series(tmp_path / "images", shape=(4, 16, 16))
+            remote = RemoteNode(ae_title="OVERREAD", host="127.0.0.1", port=gateway.dicom_port, calling_aet="SCANNER")
+            assert all(is_accepted(receipt) for receipt in send_parcels(find_parcels(files), remote))
+            gateway.kill()
+            gateway.start()
+            case = gateway.wait_for_case(delivered=False, seconds=120)
+            assert {run["outcome"] for run in case["iterations"][0]["stage_runs"]} == {"EXECUTED"}
+            assert gateway.get("/api/v1/audit/verify")["whole"]
+            assert not list((tmp_path / "gateway" / "data").glob("*.sqlite*"))
+
+
 def test_the_composition_names_only_what_there_is_and_opens_ports_on_loopback_only(tmp_path: Path) -> None:
-    composition = YAML(typ="safe").load((DOCKER / "compose.yaml").read_text(encoding="utf-8"))
+    composition = _composition("compose.yaml")
     services, published = composition["services"], {}
     for name, service in services.items():
         build = service["build"] if isinstance(service["build"], dict) else {"context": service["build"]}

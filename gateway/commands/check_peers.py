@@ -8,7 +8,6 @@ from pathlib import Path
 
 from gateway.commands.check_line import CheckResult, failed, good, note
 from gateway.commands.check_orthanc import check_orthanc
-from gateway.commands.data_folder import has_database
 from gateway.commands.output import ExitCode
 from gateway.config import Config, Destination, NodeConfig, Peer
 from gateway.domain.errors import GatewayError
@@ -47,16 +46,18 @@ def check_peers(config: Config, data: Path | None) -> Iterator[CheckResult]:
         yield from check_orthanc(
             f"follow {followed.name}", followed.url, followed.username, followed.password_file, config.node
         )
-    if data is not None and has_database(data):
+    if data is not None:
         yield from _seen(config, data)
 
 
 def _seen(config: Config, data: Path) -> Iterator[CheckResult]:
     """Say who called, what was agreed on, and why somebody was refused, as the running gateway noted it."""
+    from gateway.services.open_database import has_database, open_database
     from gateway.services.peer_log import saved_contacts
-    from gateway.store.database import Database
 
-    database = Database(config.database.url) if config.database.url else Database.in_folder(data)
+    if not has_database(config, data):
+        return
+    database = open_database(config, data)
     try:
         contacts = saved_contacts(database)
     except GatewayError as error:

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gateway.commands.check_line import CheckResult, failed, good, note
-from gateway.commands.data_folder import has_database
 from gateway.config import Config
 from gateway.dispatch.folder_lock import FolderLock
 from gateway.domain.errors import GatewayError
 from gateway.services import integrity, retention
 from gateway.services.integrity import StoreState
+from gateway.services.open_database import has_database, open_database
 from gateway.store.database import Database
 
 _MEGABYTE = 1_000_000
@@ -36,10 +36,10 @@ def check_store(config: Config, folder: Path, order: StoreOrder) -> Iterator[Che
 
     A repair needs the gateway to be stopped; a look does not.
     """
-    if not has_database(folder):
+    if not has_database(config, folder):
         yield note("store", f"{folder} holds no gateway's data yet")
         return
-    database = Database(config.database.url) if config.database.url else Database.in_folder(folder)
+    database = open_database(config, folder)
     try:
         if order.repair:
             with FolderLock(folder):

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gateway.commands.check_line import CheckResult, failed, good, note
-from gateway.commands.data_folder import has_database
 from gateway.config import Config
 from gateway.domain.errors import GatewayError
 from gateway.domain.pipeline import Pipeline, StageKind, match
@@ -38,7 +37,7 @@ def check_study(config: Config, folder: Path, data: Path | None) -> Iterator[Che
     if studies > 1:
         yield note("study", f"the files are of {studies} studies: each makes cases of its own")
     yield from _repeated(parcels)
-    yield from _held(parcels, data)
+    yield from _held(parcels, config, data)
     yield from _refused_classes(parcels)
     series: dict[str, dict[str, Path]] = {}
     for parcel in parcels:
@@ -65,17 +64,17 @@ def _repeated(parcels: Sequence[Parcel]) -> Iterator[CheckResult]:
         )
 
 
-def _held(parcels: Sequence[Parcel], data: Path | None) -> Iterator[CheckResult]:
+def _held(parcels: Sequence[Parcel], config: Config, data: Path | None) -> Iterator[CheckResult]:
     """Say how many instances the gateway has already."""
-    if data is None or not has_database(data):
-        return
     from sqlmodel import col, select
 
-    from gateway.store.database import Database
+    from gateway.services.open_database import has_database, open_database
     from gateway.store.tables import Instance
 
+    if data is None or not has_database(config, data):
+        return
     uids, known = sorted({parcel.sop_instance_uid for parcel in parcels}), 0
-    database = Database.in_folder(data)
+    database = open_database(config, data)
     try:
         with database.read() as session:
             for start in range(0, len(uids), _AT_ONCE):

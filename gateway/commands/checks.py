@@ -13,7 +13,6 @@ from gateway.commands.check_line import CheckResult, Outcome, failed, good, note
 from gateway.commands.check_peers import check_peers
 from gateway.commands.check_store import StoreOrder, check_store
 from gateway.commands.check_study import check_study
-from gateway.commands.data_folder import has_database
 from gateway.commands.output import ExitCode
 from gateway.config import Config
 from gateway.domain.errors import ConfigurationError, GatewayError
@@ -99,16 +98,24 @@ def _data_folder(folder: Path | None, config: Config) -> Iterator[CheckResult]:
         yield failed("data folder", f"{free} MB free, less than node.minimum_free_mb: instances would be refused")
     else:
         yield good("data folder", f"{folder}{'' if folder.exists() else ' (will be made)'}, {free} MB free")
-    if has_database(folder):
-        yield from _database(folder)
+    yield from _database(config, folder)
 
 
-def _database(folder: Path) -> Iterator[CheckResult]:
+def _database(config: Config, folder: Path) -> Iterator[CheckResult]:
     from gateway.services import registers
+    from gateway.services.open_database import has_database, open_database
     from gateway.store import audit
-    from gateway.store.database import Database
 
-    database = Database.in_folder(folder)
+    try:
+        is_there = has_database(config, folder)
+    except ConfigurationError as error:
+        yield failed("database", error.detail)
+        return
+    if not is_there:
+        if config.database.url:
+            yield good("database", "it answers and is empty: 'overread serve' makes the tables")
+        return
+    database = open_database(config, folder)
     try:
         with database.read() as session:
             broken = audit.first_broken_link(session)

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from gateway.commands.data_folder import has_database
 from gateway.commands.output import AsJson, ConfigFile, DataFolder, ExitCode, end, print_json, print_table
 
 
@@ -23,6 +22,7 @@ def replay(
     from gateway import logs
     from gateway.config_file import default_config, load
     from gateway.services.environment import build_environment
+    from gateway.services.open_database import has_database
     from gateway.services.replay import replay as run_again
 
     logs.configure()
@@ -30,7 +30,7 @@ def replay(
     folder = data or settings.data.folder
     if folder is None or not folder.is_dir():
         end(ExitCode.CONFIGURATION, "no data folder: give --data DIR, or data.folder in the configuration")
-    if not settings.database.url and not has_database(folder):
+    if not has_database(settings, folder):
         end(ExitCode.FAILED, f"no gateway has worked in {folder}: it holds no database")
     env = build_environment(settings, folder, version="replay")
     found = run_again(env, case, device=settings.dispatch.device)

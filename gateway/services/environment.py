@@ -13,6 +13,7 @@ from gateway.config import Config
 from gateway.domain.errors import NotFound
 from gateway.domain.pipeline import Pipeline
 from gateway.services.catalogue import Catalogue
+from gateway.services.open_database import open_database
 from gateway.store.blobs import BlobStore
 from gateway.store.database import Database
 
@@ -75,9 +76,11 @@ def build_environment(config: Config, data: Path, *, version: str, clock: Clock 
     ------
     StorageUnavailable
         If the folder cannot be written.
+    ConfigurationError
+        If the database cannot be opened as configured.
     """
     blobs = BlobStore(data / "blobs")
-    database = Database(config.database.url) if config.database.url else Database.in_folder(data)
+    database = open_database(config, data)
     return Environment(
         config=config,
         database=database,

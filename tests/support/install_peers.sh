@@ -14,6 +14,8 @@ peers=(
   "/usr/share/java/pixelmed.jar:libpixelmed-java libxalan2-java"
   "chromium:chromium"
   "nginx:nginx-light"
+  "/usr/lib/postgresql:postgresql"
+  "odil:odil"
 )
 
 is_there() { if [[ $1 == /* ]]; then [ -e "$1" ]; else PATH=$PATH:/usr/sbin command -v "$1" >/dev/null; fi; }

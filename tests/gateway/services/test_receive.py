@@ -403,7 +403,7 @@ def test_a_uid_that_somebody_else_records_meanwhile_is_looked_at_again(
     folder: ReceivingFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between our look and our transaction another process of a cluster may record the same UID."""
-    twin = Receiver(Database(folder.database.url), folder.blobs, folder.clock, 0, lambda _: None)
+    twin = Receiver(Database.in_folder(folder.folder), folder.blobs, folder.clock, 0, lambda _: None)
     real = receive_module.known_version
 
     def late(_session: Session, _sop_instance_uid: str) -> None:
