@@ -59,10 +59,13 @@ class DimseCourier:
                     stored = [p for p in parcels if receipts[p.sop_instance_uid].carried is Carried.ACCEPTED]
                     receipts.update({r.sop_instance_uid: r for r in self._ask(association, stored)})
         except PeerUnreachable as error:
-            # What was answered stands; the rest is sent again, which is harmless.
+            # What was answered stands, without a proof; the rest is sent again, which is harmless.
             for parcel in parcels:
-                lost = Receipt(sop_instance_uid=parcel.sop_instance_uid, carried=Carried.UNSENT, detail=error.detail)
-                receipts.setdefault(parcel.sop_instance_uid, lost)
+                uid = parcel.sop_instance_uid
+                if uid not in receipts:
+                    receipts[uid] = Receipt(sop_instance_uid=uid, carried=Carried.UNSENT, detail=error.detail)
+                elif read_back and receipts[uid].carried is Carried.ACCEPTED:
+                    receipts[uid] = Receipt(sop_instance_uid=uid, carried=Carried.UNPROVEN, detail=error.detail)
         return [receipts[parcel.sop_instance_uid] for parcel in parcels]
 
     def look_up(self, parcels: Sequence[Parcel]) -> list[Receipt]:

@@ -16,6 +16,8 @@ class Carried(StrEnum):
     CONFIRMED = "CONFIRMED"
     #: Accepted; the destination cannot be asked, or was not.
     ACCEPTED = "ACCEPTED"
+    #: Accepted; it was to be asked for, and the connection ended before.
+    UNPROVEN = "UNPROVEN"
     #: Accepted, but the destination does not list it.
     MISSING = "MISSING"
     #: The destination refused this object.

@@ -211,7 +211,9 @@ class Deliverer:
                 proof = "listed" if receipt.carried is Carried.CONFIRMED else "accepted"
                 deliver_row(session, row, now, proof=proof)
                 return
-            case Carried.UNSENT:
+            case Carried.UNSENT | Carried.UNPROVEN:
+                if receipt.carried is Carried.UNPROVEN:
+                    row.state = DeliveryState.SENT
                 row.due_at = now + pause(settings.retry_seconds, 1)
                 return
             case Carried.MISSING:
