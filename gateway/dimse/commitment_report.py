@@ -84,14 +84,17 @@ def write_report(
     """
     information = Dataset()
     information.TransactionUID = transaction_uid
-    every = list(references)
-    safe = [_item(one) for one in every if one.sop_instance_uid not in failed]
+    safe, unsafe = [], []
+    for one in references:
+        item = _item(one)
+        if one.sop_instance_uid in failed:
+            item.FailureReason = failed[one.sop_instance_uid]
+            unsafe.append(item)
+        else:
+            safe.append(item)
     if safe:
         information.ReferencedSOPSequence = safe
-    if failed:
-        unsafe = [_item(one) for one in every if one.sop_instance_uid in failed]
-        for item in unsafe:
-            item.FailureReason = failed[str(item.ReferencedSOPInstanceUID)]
+    if unsafe:
         information.FailedSOPSequence = unsafe
     return (SOME_FAILED if failed else ALL_COMMITTED), information
 

@@ -19,6 +19,7 @@ from pynetdicom import evt
 from pynetdicom.association import Association
 from sqlmodel import Session
 
+from dicom_sr.uids import is_path_safe_uid
 from gateway.dimse.archive import Archive, NodeAddress
 from gateway.dimse.commitment_report import REQUEST_COMMITMENT, Reference, read_references, write_report
 from gateway.dimse.contexts import COMMITMENT_INSTANCE, EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
@@ -63,7 +64,8 @@ class CommitmentScp:
             return NO_SUCH_ACTION, None
         transaction = str(event.action_information.get("TransactionUID", ""))
         references = read_references(event.action_information)
-        if not transaction or not references:
+        named = [uid for one in references for uid in (one.sop_class_uid, one.sop_instance_uid)]
+        if not references or not all(is_path_safe_uid(uid) for uid in (transaction, *named)):
             return INVALID_ARGUMENT, None
         pairs = [(one.sop_class_uid, one.sop_instance_uid) for one in references]
         requestor, called = (str(side.ae_title).strip() for side in (event.assoc.requestor, event.assoc.acceptor))
@@ -127,6 +129,9 @@ class CommitmentScp:
         except GatewayError as error:
             # It stays owed.
             logger.warning("a storage commitment for '%s' cannot be answered now: %s", owed.requestor, error.detail)
+        except Exception as error:  # noqa: BLE001 - one that cannot be written must not keep the others waiting
+            logger.error("a storage commitment for '%s' cannot be written: %s", owed.requestor, type(error).__name__)
+            self._owed.settle(owed, committed=0, failed=len(references), is_reported=False)
 
 
 def _send(association: Association, event_type: int, information: Dataset) -> bool:

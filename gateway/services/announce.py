@@ -5,8 +5,9 @@ Announcements hold UIDs, states and times; what else a procedure step says of a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from typing import Final
 
 from sqlmodel import Session, col, select
 
@@ -16,6 +17,9 @@ from gateway.services.procedure_steps import Change, keep_step
 from gateway.store import audit
 from gateway.store.database import Database
 from gateway.store.tables import Announcement, Instance
+
+#: UIDs in one statement; databases bound them.
+_AT_ONCE: Final = 500
 
 
 def begin_step(
@@ -146,9 +150,13 @@ def announce_commitment(
     Whoever asks to have a study committed has sent it. What is asked for and not here belongs to a study only if
     everything that is here belongs to that one. A request that was seen before changes nothing.
     """
+    query = select(Instance.study_instance_uid, Instance.sop_instance_uid)
     with database.write() as session:
-        query = select(Instance.study_instance_uid, Instance.sop_instance_uid)
-        found = session.exec(query.where(col(Instance.sop_instance_uid).in_(instances))).all()
+        found = [
+            row
+            for page in _pages(instances)
+            for row in session.exec(query.where(col(Instance.sop_instance_uid).in_(page)))
+        ]
         if _known(session, transaction_uid):
             return
         by_study: dict[str, list[str]] = {}
@@ -178,6 +186,12 @@ def _announce(session: Session, announcement: Announcement, studies: Iterable[st
         for study in sorted(set(studies))
     )
     _audit(session, announcement, announcement.sender)
+
+
+def _pages(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Yield names in pages that fit into one statement."""
+    for start in range(0, len(names), _AT_ONCE):
+        yield names[start : start + _AT_ONCE]
 
 
 def _known(session: Session, source_uid: str) -> Sequence[Announcement]:

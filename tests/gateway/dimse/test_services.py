@@ -22,8 +22,9 @@ from gateway.dimse.commitment_report import ALL_COMMITTED, SOME_FAILED, Referenc
 from gateway.dimse.contexts import COMMITMENT_INSTANCE, STORAGE_COMMITMENT
 from gateway.dimse.find_count import FindCount
 from gateway.dimse.node import DicomNode
+from gateway.services.announce import announce_commitment
 from gateway.services.owed_reports import OwedReports
-from gateway.store.tables import AuditEvent, Case, Instance, OwedReport
+from gateway.store.tables import Announcement, AuditEvent, Case, Instance, OwedReport
 from tests.support.dcmtk_peer import run_scu, running_storescp
 from tests.support.instances import EXPLICIT, IMPLICIT, MR, SEG, make_instance, uid
 from tests.support.logged import is_logged
@@ -429,9 +430,48 @@ def test_a_file_that_was_lost_is_not_committed(outbox: Outbox) -> None:
     assert scp.failures([reference]) == {uid("a", "series", 0): 0x0112}
 
 
-def test_a_request_that_names_nothing_is_refused(port: int) -> None:
+def test_a_request_that_names_nothing_or_no_uid_is_refused(port: int, outbox: Outbox) -> None:
     association = _associate(port, (STORAGE_COMMITMENT, [EXPLICIT]))
-    for request, action, expected in ((_request(), 1, 0x0115), (_request((MR, "1.2")), 2, 0x0123)):
+    two_in_one = _request((MR, "1.2"))
+    two_in_one.ReferencedSOPSequence[0].ReferencedSOPInstanceUID = ["1.2", "1.3"]
+    without_transaction = _request((MR, "1.2"))
+    without_transaction.TransactionUID = ""
+    for request, action, expected in (
+        (_request(), 1, 0x0115),
+        (two_in_one, 1, 0x0115),
+        (without_transaction, 1, 0x0115),
+        (_request((MR, "1.2")), 2, 0x0123),
+    ):
         status, _ = association.send_n_action(request, action, STORAGE_COMMITMENT, COMMITMENT_INSTANCE)
         assert status.Status == expected
     association.release()
+    assert outbox.rows(OwedReport) == []
+
+
+def test_a_report_that_cannot_be_written_does_not_keep_the_others_waiting(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scp = commitment_scp.CommitmentScp(archive_of(Config(), outbox.database, outbox.blobs, outbox.clock))
+    owed = OwedReports(outbox.database, outbox.clock)
+    for transaction in ("1.1", "1.2"):
+        owed.owe(transaction, "CT1", "OVERREAD", [(MR, uid("a", "series", 0))])
+    real, seen = commitment_scp.write_report, list[str]()
+
+    def write(transaction: str, *arguments: object) -> object:
+        seen.append(transaction)
+        if transaction == "1.1":
+            raise KeyError(transaction)
+        return real(transaction, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(commitment_scp, "write_report", write)
+    outbox.clock.now += timedelta(seconds=60)
+    assert scp.report_due() == 2
+    assert seen == ["1.1", "1.2"]
+    assert outbox.rows(OwedReport) == []
+
+
+def test_a_commitment_of_more_instances_than_fit_into_a_statement_is_taken(outbox: Outbox) -> None:
+    names = [uid("a", "series", 0), *(f"1.2.{number}" for number in range(40_000))]
+    announce_commitment(outbox.database, transaction_uid="1.9", instances=names, sender="CT1", at=outbox.clock())
+    [row] = outbox.rows(Announcement)
+    assert (row.study_instance_uid, len(row.instances)) == (uid("a"), 40_001)
