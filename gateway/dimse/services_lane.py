@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from contextlib import suppress
 from typing import Final, cast
@@ -27,11 +28,13 @@ from gateway.dimse.contexts import (
     choose_transfer_syntax,
 )
 from gateway.dimse.guarded_socket import GuardedSocket
-from gateway.dimse.pdu import MAXIMUM_PDU_LENGTH, AssociateRequest
+from gateway.dimse.pdu import ABORT_INVALID, MAXIMUM_PDU_LENGTH, AssociateRequest
 from gateway.dimse.status import SUCCESS
 from gateway.dimse.store_scp import StoreScp
 from gateway.services.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from gateway.services.receive import Transfer
+
+logger = logging.getLogger(__name__)
 
 #: An association without a word is aborted after this, seconds.
 IDLE_SECONDS: Final = 300.0
@@ -121,6 +124,7 @@ class ServicesLane:
             answer.server_response = b""
             acceptor.add_negotiation_item(answer)
         association.requestor.address_info = AddressInformation.from_tuple(connection.getpeername())
+        _abort_on_rubbish(association)
         association.bind(evt.EVT_C_ECHO, _on_echo)
         association.bind(evt.EVT_C_STORE, _on_store, [self._store, transfer])
         association.bind(evt.EVT_DIMSE_RECV, _on_message, [guarded])
@@ -130,6 +134,27 @@ class ServicesLane:
             association.bind(evt.EVT_N_ACTION, self._commitment.on_action)
             association.bind(evt.EVT_N_EVENT_REPORT, on_event_report, [self._archive.commitments])
         return association
+
+
+def _abort_on_rubbish(association: Association) -> None:
+    """Abort an association in which something comes that cannot be read, or out of turn.
+
+    pynetdicom raises in the thread that reads, which ends with a traceback, and closes without a word.
+    """
+    act = association.dul.state_machine.do_action
+
+    def act_or_abort(event: str) -> None:
+        try:
+            act(event)
+        except Exception as error:  # noqa: BLE001 - whatever it stumbles over, the peer's bytes are to blame
+            logger.warning("an association is aborted: %s", type(error).__name__)
+            association.is_aborted, association.is_established = True, False
+            with suppress(OSError):
+                if association.dul.socket is not None:
+                    association.dul.socket.send(ABORT_INVALID)
+            association.dul.kill_dul()
+
+    association.dul.state_machine.do_action = act_or_abort  # type: ignore[method-assign]
 
 
 def _contexts_for(request: AssociateRequest) -> list[PresentationContext]:

@@ -1,12 +1,13 @@
-"""Spoil what a storage client says, byte by byte and length by length, and watch the node that hears it.
+"""Spoil what a client says, byte by byte and length by length, and watch the node that hears it.
 
-usage: python -m tests.support.fuzz_wire --cases 200000 [--seed 0] [--jobs 2]
+usage: python -m tests.support.fuzz_wire --cases 200000 [--seed 0] [--jobs 2] [--services]
 """
 
 from __future__ import annotations
 
 import argparse
 import random
+import select
 import socket
 import struct
 import subprocess
@@ -20,7 +21,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.dimse.command_set import C_STORE_RQ, Command
+from pydicom.dataset import Dataset
+from pynetdicom.dsutils import encode
+
+from gateway.dimse.command_set import C_FIND_RQ, C_STORE_RQ, N_ACTION_RQ, Command
+from gateway.dimse.contexts import (
+    COMMITMENT_INSTANCE,
+    PERFORMED_PROCEDURE_STEP,
+    STORAGE_COMMITMENT,
+    STUDY_ROOT_FIND,
+)
 from gateway.dimse.pdu import HEADER, RELEASE_REQUEST, ProposedContext, encode_associate_rq
 from gateway.services.part10 import file_layout
 from tests.support.instances import EXPLICIT, MR, make_instance, uid
@@ -30,6 +40,13 @@ from tests.support.raw_association import RawAssociation
 REPOSITORY = Path(__file__).resolve().parents[2]
 #: A case may take this long, seconds; one that took longer is tried again, for the machine may have been busy.
 LIMIT = 1.0
+_N_CREATE_RQ = 0x0140
+#: Command and instance of a request by its SOP class.
+_SERVICES = {
+    STUDY_ROOT_FIND: (C_FIND_RQ, ""),
+    STORAGE_COMMITMENT: (N_ACTION_RQ, COMMITMENT_INSTANCE),
+    PERFORMED_PROCEDURE_STEP: (_N_CREATE_RQ, "1.2.3.4.5"),
+}
 _EXTREMES = (0, 1, 5, 6, 127, 0x7FFF, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFF0, 0xFFFFFFFF)
 
 
@@ -47,28 +64,67 @@ class Outcome:
         Seeds that were slow again and again.
     growth_mb : float
         Resident memory of the node at the end over that after the first hundred cases.
+    dead_threads : int
+        Threads of the node that ended by an exception.
     """
 
     cases: int
     slowest: float
     hangs: tuple[int, ...]
     growth_mb: float
+    dead_threads: int
 
 
-def conversation(number: int) -> list[bytearray]:
-    """Return what a client says that stores one image and releases, PDU by PDU."""
-    contexts = [ProposedContext(context_id=1, abstract_syntax=MR, transfer_syntaxes=(EXPLICIT,))]
+def conversation(number: int, *, services: bool = False) -> list[bytearray]:
+    """Return what a client says that makes one request and releases, PDU by PDU.
+
+    Parameters
+    ----------
+    number : int
+        Chooses image and request.
+    services : bool
+        Propose query, commitment and procedure steps too, and ask for one of them or store; else store.
+    """
+    asked = [MR, *_SERVICES] if services else [MR]
+    contexts = [
+        ProposedContext(context_id=2 * index + 1, abstract_syntax=abstract, transfer_syntaxes=(EXPLICIT,))
+        for index, abstract in enumerate(asked)
+    ]
     request = encode_associate_rq(
         called_aet="OVERREAD", calling_aet="FUZZ", contexts=contexts, implementation=("1.2.3", "FUZZ")
     )
-    content = make_instance(number, side=8)
-    dataset = content[file_layout(content).dataset_offset :]
-    command = Command(
-        field=C_STORE_RQ, message_id=1, sop_class=MR, sop_instance=uid("study", "series", number), has_dataset=True
-    ).encode()
-    pieces = [(1, 3, command), (1, 0, dataset[:300]), (1, 2, dataset[300:])]
+    which = number % len(asked)
+    command, dataset = _store(number) if which == 0 else _request(asked[which], number)
+    context, half = 2 * which + 1, min(300, len(dataset) // 2)
+    pieces = [(context, 3, command.encode()), (context, 0, dataset[:half]), (context, 2, dataset[half:])]
     pdus = [struct.pack(">IBB", len(piece) + 2, context, control) + piece for context, control, piece in pieces]
     return [bytearray(pdu) for pdu in (request, *(HEADER.pack(4, len(pdu)) + pdu for pdu in pdus), RELEASE_REQUEST)]
+
+
+def _store(number: int) -> tuple[Command, bytes]:
+    content, name = make_instance(number, side=8), uid("study", "series", number)
+    command = Command(field=C_STORE_RQ, message_id=1, sop_class=MR, sop_instance=name, has_dataset=True)
+    return command, content[file_layout(content).dataset_offset :]
+
+
+def _request(sop_class: str, number: int) -> tuple[Command, bytes]:
+    field, name = _SERVICES[sop_class]
+    command = Command(
+        field=field, message_id=1, sop_class=sop_class, sop_instance=name, has_dataset=True,
+        action_type=1 if field == N_ACTION_RQ else 0,
+    )  # fmt: skip
+    asked, item = Dataset(), Dataset()
+    if field == C_FIND_RQ:
+        asked.QueryRetrieveLevel, asked.StudyInstanceUID, asked.PatientName = "STUDY", uid("study"), "*"
+    elif field == N_ACTION_RQ:
+        asked.TransactionUID = uid("transaction", number)
+        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = MR, uid("study", "series", number)
+        asked.ReferencedSOPSequence = [item]
+    else:
+        item.StudyInstanceUID = uid("study")
+        asked.ScheduledStepAttributesSequence, asked.PerformedProcedureStepStatus = [item], "IN PROGRESS"
+        asked.PatientName = "Müller^Zoë"
+    return command, encode(asked, False, True) or b""
 
 
 def spoiled(said: list[bytearray], seed: int) -> bytes:
@@ -126,12 +182,25 @@ _WAYS: tuple[Callable[[list[bytearray], random.Random], None], ...] = (
 )  # fmt: skip
 
 
-def say(port: int, content: bytes) -> float:
-    """Say it, close our side, and return how long the node took to close its own, seconds; it is left after 30."""
+def say(port: int, content: bytes, *, first: int = 0) -> float:
+    """Say it, close our side, and return how long the node took to close its own, seconds; it is left after 30.
+
+    Parameters
+    ----------
+    port : int
+        Where the node listens.
+    content : bytes
+        What to say.
+    first : int
+        Bytes after which an answer is waited for, if only for a moment; 0 says all in one go.
+    """
     started = time.monotonic()
-    left = suppress(ConnectionResetError, BrokenPipeError, TimeoutError)
+    left = suppress(OSError)
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection, left:
-        connection.sendall(content)
+        if first:
+            connection.sendall(content[:first])
+            select.select([connection], [], [], 0.05)
+        connection.sendall(content[first:])
         connection.shutdown(socket.SHUT_WR)
         while connection.recv(65536):
             pass
@@ -145,10 +214,13 @@ class _Watch:
     ----------
     port : int
         Where it listens.
+    services : bool
+        See `conversation`.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, services: bool) -> None:
         self._port = port
+        self._services = services
         self._lock = threading.Lock()
         self.cases = 0
         self.slowest = 0.0
@@ -157,11 +229,14 @@ class _Watch:
     def run(self, seeds: range) -> None:
         """Run the conversations of these seeds; one that hangs is tried four times more."""
         for seed in seeds:
-            content = spoiled(conversation(seed % 50), seed)
-            took = say(self._port, content)
+            said = conversation(seed % 50, services=self._services)
+            content = spoiled(said, seed)
+            # pynetdicom takes nothing before it has accepted; our own lane does.
+            first = len(said[0]) if self._services else 0
+            took = say(self._port, content, first=first)
             for _ in range(4):
                 if took > LIMIT:
-                    took = min(took, say(self._port, content))
+                    took = min(took, say(self._port, content, first=first))
             with self._lock:
                 self.cases += 1
                 self.slowest = max(self.slowest, took)
@@ -169,7 +244,7 @@ class _Watch:
                     self.hangs.append(seed)
 
 
-def fuzz(cases: int, *, seed: int = 0, jobs: int = 2) -> Outcome:
+def fuzz(cases: int, *, seed: int = 0, jobs: int = 2, services: bool = False) -> Outcome:
     """Run spoiled conversations against a node of its own.
 
     Parameters
@@ -180,6 +255,8 @@ def fuzz(cases: int, *, seed: int = 0, jobs: int = 2) -> Outcome:
         Of the first; the others follow.
     jobs : int
         Conversations at the same time.
+    services : bool
+        See `conversation`.
 
     Raises
     ------
@@ -187,10 +264,11 @@ def fuzz(cases: int, *, seed: int = 0, jobs: int = 2) -> Outcome:
         If the node died, or serves no more.
     """
     port = free_port()
-    watch = _Watch(port)
-    with tempfile.TemporaryDirectory() as folder:
+    watch = _Watch(port, services)
+    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "said.txt").open("w+") as said:
         command = [sys.executable, "-m", "tests.support.node_process", "--port", str(port), "--dir", folder]
-        with subprocess.Popen([*command, "--journal-mb", "8"], cwd=REPOSITORY, stderr=subprocess.DEVNULL) as node:
+        options = ["--journal-mb", "8", *(["--services"] if services else [])]
+        with subprocess.Popen([*command, *options], cwd=REPOSITORY, stderr=said) as node:
             try:
                 wait_for_port(port, seconds=60)
                 watch.run(range(seed, seed + min(cases, 100)))
@@ -207,7 +285,11 @@ def fuzz(cases: int, *, seed: int = 0, jobs: int = 2) -> Outcome:
                     association.release()
             finally:
                 node.kill()
-    return Outcome(cases=watch.cases, slowest=watch.slowest, hangs=tuple(watch.hangs), growth_mb=growth)
+        said.seek(0)
+        dead = sum(line.startswith("Exception in thread") for line in said)
+    return Outcome(
+        cases=watch.cases, slowest=watch.slowest, hangs=tuple(watch.hangs), growth_mb=growth, dead_threads=dead
+    )
 
 
 def _resident_mb(pid: int) -> float:
@@ -221,11 +303,12 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=200_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--services", action="store_true", help="spoil queries, commitments and procedure steps too")
     arguments = parser.parse_args()
     started = time.monotonic()
-    outcome = fuzz(arguments.cases, seed=arguments.seed, jobs=arguments.jobs)
+    outcome = fuzz(arguments.cases, seed=arguments.seed, jobs=arguments.jobs, services=arguments.services)
     sys.stdout.write(f"{outcome} in {time.monotonic() - started:.0f} s\n")
-    sys.exit(1 if outcome.hangs else 0)
+    sys.exit(1 if outcome.hangs or outcome.dead_threads else 0)
 
 
 if __name__ == "__main__":

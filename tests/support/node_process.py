@@ -16,7 +16,8 @@ from typing import Any
 
 from sqlmodel import SQLModel
 
-from gateway.config import NodeConfig
+from gateway.config import Config, NodeConfig
+from gateway.dimse.archive import archive_of
 from gateway.dimse.node import DicomNode
 from gateway.dimse.storage_lane import _Association
 from gateway.services import receive
@@ -83,6 +84,7 @@ def main() -> None:
     parser.add_argument("--die-at", choices=sorted(POINTS | SETTLING | DIRECTLY))
     parser.add_argument("--after", type=int, default=0)
     parser.add_argument("--journal-mb", type=int, default=512)
+    parser.add_argument("--services", action="store_true", help="offer query, retrieve, commitment and announcements")
     arguments = parser.parse_args()
     if arguments.die_at:
         die_at(arguments.die_at, arguments.after)
@@ -96,7 +98,8 @@ def main() -> None:
     journal.start()
     receiver.prepare()
     config = NodeConfig(port=arguments.port, ae_title=arguments.ae_title, maximum_associations=200)
-    node = DicomNode(config, receiver, lambda _transfer: None)
+    archive = archive_of(Config(), database, blobs, lambda: datetime.now(UTC)) if arguments.services else None
+    node = DicomNode(config, receiver, lambda _transfer: None, archive)
     stopped = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
     node.start()
