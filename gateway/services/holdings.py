@@ -211,16 +211,20 @@ def _condition(keyword: str, text: str) -> ColumnElement[bool] | None:
         # A bound of few digits names the whole day or minute: 10 digits-or-colon text sorts behind its prefix.
         return (column >= first) & (column <= (last + "~" if last else "~"))
     if "*" in text or "?" in text:
-        return _like(column, text)
+        return _like(column, text, of_any_case=keyword in _NAMES)
     if keyword in _NAMES:
-        return func.lower(column) == text.lower()
+        # By the database on both sides: which letters have small ones is its own to know.
+        return func.lower(column) == func.lower(text)
     return column == text
 
 
-def _like(column: Mapped[str], text: str) -> ColumnElement[bool]:
-    """Return the condition for a text with wildcards; the database may not tell capital letters from small ones."""
-    pattern = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    return column.like(pattern.replace("*", "%").replace("?", "_"), escape="\\")
+def _like(column: Mapped[str], text: str, *, of_any_case: bool = False) -> ColumnElement[bool]:
+    """Return the condition for a text with wildcards; SQLite never tells capital letters from small ones."""
+    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    pattern = escaped.replace("*", "%").replace("?", "_")
+    if of_any_case:
+        return func.lower(column).like(func.lower(pattern), escape="\\")
+    return column.like(pattern, escape="\\")
 
 
 def _modality_condition(text: str) -> ColumnElement[bool] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, Column, DateTime, Index, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Column, DateTime, Index, Integer, UniqueConstraint
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
@@ -33,6 +33,11 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 def _time(*, index: bool = False, nullable: bool = False) -> Any:
     return Field(sa_column=Column(UtcDateTime, index=index, nullable=nullable))
+
+
+def _wide() -> Any:
+    """Return a whole number that may exceed 31 bits; SQLite has but one kind."""
+    return Field(default=0, sa_column=Column(BigInteger().with_variant(Integer, "sqlite"), nullable=False))
 
 
 def _json() -> Any:
@@ -92,7 +97,7 @@ class Instance(SQLModel, table=True):
     sop_class_uid: str = Field(max_length=64)
     transfer_syntax_uid: str = Field(max_length=64)
     sha256: str = Field(index=True, max_length=64)
-    size: int = 0
+    size: int = _wide()
     kind: InstanceKind
     instance_number: str = ""
     rows: int = 0
@@ -260,7 +265,7 @@ class Output(SQLModel, table=True):
     study_instance_uid: str = Field(index=True)
     transfer_syntax_uid: str = ""
     sha256: str = Field(max_length=64)
-    size: int = 0
+    size: int = _wide()
     #: Canonical digest of the segmentation it carries (SEG only), to know an unchanged output again.
     content_digest: str = ""
     made_at: datetime = _time()
@@ -473,7 +478,7 @@ class PurgedBlob(SQLModel, table=True):
 
     sha256: str = Field(primary_key=True, max_length=64)
     study_instance_uid: str = Field(index=True, max_length=64)
-    size: int = 0
+    size: int = _wide()
     #: Which rule of the configuration, as it reads.
     rule: str
     purged_at: datetime = _time()
@@ -513,5 +518,5 @@ class Cursor(SQLModel, table=True):
     """Where we stand in somebody's change feed, by name."""
 
     name: str = Field(primary_key=True)
-    position: int = 0
+    position: int = _wide()
     changed_at: datetime = _time()

@@ -80,6 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--dir", type=Path, required=True)
+    parser.add_argument("--blobs", type=Path, help="folder of the objects alone; database and journal stay in --dir")
     parser.add_argument("--ae-title", default="OVERREAD")
     parser.add_argument("--die-at", choices=sorted(POINTS | SETTLING | DIRECTLY))
     parser.add_argument("--after", type=int, default=0)
@@ -89,7 +90,7 @@ def main() -> None:
     if arguments.die_at:
         die_at(arguments.die_at, arguments.after)
     arguments.dir.mkdir(parents=True, exist_ok=True)
-    database, blobs = Database.in_folder(arguments.dir), BlobStore(arguments.dir / "blobs")
+    database, blobs = Database.in_folder(arguments.dir), BlobStore(arguments.blobs or arguments.dir / "blobs")
     SQLModel.metadata.create_all(database.engine)
     journal = ReceiveJournal(arguments.dir / "journal", blobs, database, size_mb=arguments.journal_mb)
     receiver = Receiver(database, blobs, lambda: datetime.now(UTC), 0, lambda _received: None, journal=journal)

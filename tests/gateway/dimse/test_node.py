@@ -367,7 +367,10 @@ def _conversation() -> bytes:
 
 # ------------------------------------------------------------------------------------------------ silence and loss
 def test_silent_connections_do_not_block_the_others(port: int) -> None:
-    silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(40)]
+    """A hundred of other addresses, and as many of our own as it may have without shutting itself out."""
+    others = [("127.0.0.2", 0)] * 50 + [("127.0.0.3", 0)] * 50
+    silent = [socket.create_connection(("127.0.0.1", port), source_address=source) for source in others]
+    silent += [socket.create_connection(("127.0.0.1", port)) for _ in range(40)]
     started = time.monotonic()
     assert _is_serving(port)
     assert time.monotonic() - started < 3

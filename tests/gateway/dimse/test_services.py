@@ -37,9 +37,10 @@ STUDY_FIND, STUDY_GET = "1.2.840.10008.5.1.4.1.2.2.1", "1.2.840.10008.5.1.4.1.2.
 
 @pytest.fixture
 def outbox(tmp_path: Path) -> Outbox:
-    """Two studies with three images each, and two results of a case."""
+    """Three studies with three images each, and two results of a case."""
     folder = Outbox(tmp_path / "data")
-    for study, name, date in (("a", "Müller^Zoë", "20250101"), ("b", "Doe^Jane", "20250202")):
+    people = ("a", "Müller^Zoë", "20250101"), ("b", "Doe^Jane", "20250202"), ("c", "ÅSTRÖM^ÖRN", "20240303")
+    for study, name, date in people:
         for number in range(3):
             folder.upload(make_instance(number, study=study, PatientName=name, PatientID=study, StudyDate=date))
     folder.add(1, case="C1")
@@ -93,9 +94,11 @@ def _find(port: int, level: str, **keys: object) -> list[Dataset]:
 @pytest.mark.parametrize(
     ("keys", "studies"),
     [
-        ({}, {"a", "b", "C1"}),
+        ({}, {"a", "b", "c", "C1"}),
         ({"PatientName": "Doe*"}, {"b"}),
         ({"PatientName": "Müller^Zoë"}, {"a"}),
+        ({"PatientName": "ÅSTRÖM^ÖRN"}, {"c"}),
+        ({"PatientName": "ÅstrÖm^*"}, {"c"}),
         ({"StudyDate": "20250115-"}, {"b"}),
         ({"StudyDate": "20250101-20250131"}, {"a"}),
         ({"PatientID": "nobody"}, set()),
@@ -257,6 +260,30 @@ def test_a_reader_who_takes_results_becomes_the_assignee(outbox: Outbox) -> None
         assert outbox.rows(Case)[0].qc_assignee == "Ann"
     [event] = [row for row in outbox.rows(AuditEvent) if row.action == "RESULTS_TAKEN"]
     assert (event.actor, event.detail["by"]) == ("Ann", "C_GET")
+
+
+def test_a_retrieval_that_is_cancelled_ends_with_what_was_sent_until_then(outbox: Outbox, port: int) -> None:
+    for number in range(20):
+        outbox.upload(make_instance(number, study="long"))
+    got: list[str] = []
+
+    def keep(event: evt.Event) -> int:
+        got.append(str(event.request.AffectedSOPInstanceUID))
+        if len(got) == 2:
+            event.assoc.send_c_cancel(7, query_model=STUDY_GET)
+        time.sleep(0.02)
+        return 0
+
+    association = _associate(
+        port, (STUDY_GET, [IMPLICIT]), (MR, [EXPLICIT]), roles=(MR,), evt_handlers=[(evt.EVT_C_STORE, keep)]
+    )
+    query = Dataset()
+    query.QueryRetrieveLevel, query.StudyInstanceUID = "STUDY", uid("long")
+    last = [status for status, _ in association.send_c_get(query, STUDY_GET, msg_id=7)][-1]
+    association.release()
+    assert last.Status == 0xFE00
+    assert 2 <= len(got) < 20
+    assert last.NumberOfCompletedSuboperations == len(got)
 
 
 def test_a_retrieval_that_names_nothing_is_refused(port: int) -> None:

@@ -15,11 +15,12 @@ from sqlmodel import SQLModel, col, select
 import gateway.store.tables  # noqa: F401 - fills the metadata
 from gateway.config import Config
 from gateway.domain.errors import ConfigurationError, StorageUnavailable
+from gateway.services.holdings import HoldingQuery, find_studies
 from gateway.services.open_database import has_database, open_database
 from gateway.store import audit
 from gateway.store.database import Database
 from gateway.store.migrate import upgrade
-from gateway.store.tables import AuditEvent
+from gateway.store.tables import AuditEvent, Cursor, PurgedBlob, Study
 from tests.support.postgres_peer import PASSWORD, PostgresPeer, running_postgres
 
 pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("postgres")]
@@ -106,6 +107,25 @@ def test_a_second_gateway_is_kept_off_until_the_first_has_ended(
     with other.in_use():
         event(other, "second")
     other.close()
+
+
+def test_sizes_and_fingerprints_beyond_31_bits_are_kept(database: Database) -> None:
+    with database.write() as session:
+        session.merge(Cursor(name="feed", position=2**62, changed_at=NOW))
+        session.merge(PurgedBlob(sha256="0" * 64, study_instance_uid="1.2", size=3 * 10**9, rule="r", purged_at=NOW))
+    with database.read() as session:
+        assert session.get_one(Cursor, "feed").position == 2**62
+        assert session.get_one(PurgedBlob, "0" * 64).size == 3 * 10**9
+
+
+def test_names_are_found_whatever_the_case_of_their_letters(database: Database) -> None:
+    with database.write() as session:
+        session.merge(
+            Study(study_instance_uid="1.2", patient_name="Lindqvist^Åsa", first_received_at=NOW, last_received_at=NOW)
+        )
+    for text in ("lindqvist*", "LINDQVIST^ÅSA", "L?ndqvist^*"):
+        query = HoldingQuery(study={"PatientName": text})
+        assert [found.study_instance_uid for found in find_studies(database, query)] == ["1.2"], text
 
 
 def test_a_server_that_was_restarted_is_used_on(server: PostgresPeer, database: Database) -> None:

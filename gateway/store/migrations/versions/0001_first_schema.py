@@ -61,7 +61,7 @@ def upgrade() -> None:
     op.create_table(
         "cursor",
         sa.Column("name", sa.String(), nullable=False),
-        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("position", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("changed_at", sa.DateTime(), nullable=False),
         sa.PrimaryKeyConstraint("name"),
     )
@@ -172,7 +172,7 @@ def upgrade() -> None:
         "purged_blob",
         sa.Column("sha256", sa.String(length=64), nullable=False),
         sa.Column("study_instance_uid", sa.String(length=64), nullable=False),
-        sa.Column("size", sa.Integer(), nullable=False),
+        sa.Column("size", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("rule", sa.String(), nullable=False),
         sa.Column("purged_at", sa.DateTime(), nullable=False),
         sa.PrimaryKeyConstraint("sha256"),
@@ -351,7 +351,7 @@ def upgrade() -> None:
         sa.Column("sop_class_uid", sa.String(length=64), nullable=False),
         sa.Column("transfer_syntax_uid", sa.String(length=64), nullable=False),
         sa.Column("sha256", sa.String(length=64), nullable=False),
-        sa.Column("size", sa.Integer(), nullable=False),
+        sa.Column("size", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column(
             "kind",
             sa.Enum("IMAGE", "EDITED_SEG", "EDITED_CONTOURS", "OWN_OUTPUT", "OTHER", name="instancekind"),
@@ -434,7 +434,7 @@ def upgrade() -> None:
         sa.Column("study_instance_uid", sa.String(), nullable=False),
         sa.Column("transfer_syntax_uid", sa.String(), nullable=False),
         sa.Column("sha256", sa.String(length=64), nullable=False),
-        sa.Column("size", sa.Integer(), nullable=False),
+        sa.Column("size", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("content_digest", sa.String(), nullable=False),
         sa.Column("made_at", sa.DateTime(), nullable=False),
         sa.Column("superseded", sa.Boolean(), nullable=False),
