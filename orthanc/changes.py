@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 NEW_INSTANCE = "NewInstance"
+#: Nothing new has come for a study for Orthanc's StableAge.
+STABLE_STUDY = "StableStudy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -127,6 +127,24 @@ class OrthancClient:
         """
         return self._call("GET", f"/instances/{resource_id}/file").content
 
+    def study_instances(self, resource_id: str) -> tuple[str, tuple[str, ...]]:
+        """Return the Study Instance UID of a study and the SOP Instance UIDs it has there.
+
+        Raises
+        ------
+        OrthancNotFound
+            If it was deleted meanwhile.
+        OrthancRejected
+            If the answer cannot be read.
+        """
+        study = self._json("GET", f"/studies/{resource_id}")
+        instances = _json(self._call("GET", f"/studies/{resource_id}/instances"))
+        try:
+            names = tuple(str(one["MainDicomTags"]["SOPInstanceUID"]) for one in instances)
+            return str(study["MainDicomTags"]["StudyInstanceUID"]), names
+        except (KeyError, TypeError):
+            raise OrthancRejected("the answer to /studies is not what an Orthanc would say") from None
+
     def find_instance(self, sop_instance_uid: str) -> str | None:
         """Return Orthanc's identifier of an instance, None if it has none of this UID."""
         answer = self._call("POST", "/tools/lookup", body=sop_instance_uid.encode())

@@ -18,6 +18,7 @@ class AnnouncementKind(StrEnum):
     PROCEDURE_STEP = "MPPS"
     AVAILABILITY = "IAN"
     COMMITMENT = "COMMITMENT_REQUEST"
+    STABLE_STUDY = "STABLE_STUDY"
 
     @property
     def announcer(self) -> str:
@@ -29,6 +30,7 @@ _ANNOUNCERS: Final = {
     AnnouncementKind.PROCEDURE_STEP: "the modality's procedure step",
     AnnouncementKind.AVAILABILITY: "an availability notification",
     AnnouncementKind.COMMITMENT: "a storage commitment request",
+    AnnouncementKind.STABLE_STUDY: "the followed archive's stable study",
 }
 
 

@@ -104,6 +104,42 @@ def announce_availability(
         )
 
 
+def announce_stable(
+    database: Database, *, source: str, study: str, instances: Sequence[str], sender: str, at: datetime
+) -> None:
+    """Keep which instances a study has in an archive that calls it stable; the newest list counts.
+
+    Parameters
+    ----------
+    database : Database
+        Where.
+    source : str
+        Names the study in that archive.
+    study : str
+        Study Instance UID.
+    instances : sequence of str
+        SOP Instance UIDs.
+    sender : str
+        The archive.
+    at : datetime
+        When.
+    """
+    with database.write() as session:
+        row = next(iter(_known(session, source)), None)
+        if row is None:
+            row = Announcement(
+                kind=AnnouncementKind.STABLE_STUDY,
+                source_uid=source,
+                study_instance_uid=study,
+                state=StepState.COMPLETED,
+                sender=sender,
+                announced_at=at,
+                changed_at=at,
+            )
+        row.instances, row.changed_at = _named(instances), at
+        session.add(row)
+
+
 def change_step(
     database: Database,
     *,

@@ -16,7 +16,7 @@ from gateway.domain.evidence import Announced, AnnouncementKind, Facts, Patience
 from gateway.domain.instance import InstanceKind
 from gateway.services.blob_references import purged_series
 from gateway.services.environment import Environment
-from gateway.store.tables import Announcement, Instance, Series, Study
+from gateway.store.tables import Announcement, Instance, Output, Series, Study
 
 #: Counts the image series of a study, at a revision, in which slices are missing.
 GapCount = Callable[[str, int], int]
@@ -109,14 +109,17 @@ def _announced(session: Session, study_instance_uid: str) -> tuple[Announced, ..
     if not rows:
         return ()
     held = set(session.exec(select(Instance.sop_instance_uid).where(Instance.study_instance_uid == study_instance_uid)))
+    ours = set(session.exec(select(Output.sop_instance_uid).where(Output.study_instance_uid == study_instance_uid)))
     return tuple(
         Announced(
             kind=AnnouncementKind(row.kind),
             state=StepState(row.state),
             listed=len(row.instances),
-            held=len(held.intersection(row.instances)),
+            held=len((held | ours).intersection(row.instances)),
         )
         for row in rows
+        # What came after the archive called the study stable is not on its list: it will say so again.
+        if row.kind != AnnouncementKind.STABLE_STUDY or held <= set(row.instances)
     )
 
 

@@ -17,6 +17,7 @@ from typing import Final, Literal
 from gateway.config import FollowedOrthanc
 from gateway.domain.errors import PeerRejected, PeerUnreachable, UnacceptableInstance
 from gateway.domain.instance import RT_STRUCTURE_SET_STORAGE, SEGMENTATION_CLASSES
+from gateway.services.announce import announce_stable
 from gateway.services.arrival import Door, Outcome
 from gateway.services.password_file import read_password
 from gateway.services.receive import Receiver
@@ -24,7 +25,16 @@ from gateway.services.record_transfer import Transfer
 from gateway.store import audit
 from gateway.store.database import Database
 from gateway.store.tables import Cursor
-from orthanc import NEW_INSTANCE, Change, ChangesPage, OrthancClient, OrthancError, OrthancNotFound, OrthancUnreachable
+from orthanc import (
+    NEW_INSTANCE,
+    STABLE_STUDY,
+    Change,
+    ChangesPage,
+    OrthancClient,
+    OrthancError,
+    OrthancNotFound,
+    OrthancUnreachable,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +93,10 @@ class OrthancFollower:
             page = self._next_page()
             transfer = Transfer(sender=self._name, door=Door.ORTHANC)
             new = sum(self._receive(change, transfer) for change in page.changes if change.kind == NEW_INSTANCE)
+            if self._take == "all":
+                stable = dict.fromkeys(one.resource_id for one in page.changes if one.kind == STABLE_STUDY)
+                for resource_id in stable:
+                    self._announce(resource_id)
         if transfer.counts:
             self._receiver.transfer_ended(transfer, ended="read")
         if page.changes:
@@ -119,6 +133,22 @@ class OrthancFollower:
             return False
         transfer.add(received)
         return received.outcome is Outcome.NEW
+
+    def _announce(self, resource_id: str) -> None:
+        """Keep what a stable study has there, as evidence that all of it is here."""
+        try:
+            study, instances = self._client.study_instances(resource_id)
+        except OrthancNotFound:
+            # Deleted there meanwhile.
+            return
+        announce_stable(
+            self._database,
+            source=f"orthanc:{resource_id}",
+            study=study,
+            instances=instances,
+            sender=self._name,
+            at=self._clock(),
+        )
 
     def _note_unacceptable(self, change: Change, error: UnacceptableInstance) -> None:
         logger.warning("an instance of the Orthanc '%s' cannot be taken: %s: %s", self._name, error.code, error.detail)

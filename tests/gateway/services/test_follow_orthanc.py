@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from gateway.domain.errors import PeerUnreachable, StorageFull
+from gateway.domain.evidence import Announced
+from gateway.services.completeness import known_facts
 from gateway.services.follow_orthanc import OrthancFollower
-from gateway.store.tables import AuditEvent, Cursor, Instance
+from gateway.store.tables import Announcement, AuditEvent, Cursor, Instance, Study
 from orthanc import OrthancClient
 from tests.support.instances import SEG, make_instance, uid
 from tests.support.orthanc_peer import OrthancPeer, running_orthanc
@@ -27,6 +30,12 @@ def folder(tmp_path: Path) -> ReceivingFolder:
 @pytest.fixture
 def orthanc(tmp_path: Path) -> Iterator[OrthancPeer]:
     with running_orthanc(tmp_path / "orthanc") as peer:
+        yield peer
+
+
+@pytest.fixture
+def stable_orthanc(tmp_path: Path) -> Iterator[OrthancPeer]:
+    with running_orthanc(tmp_path / "orthanc", settings={"StableAge": 1}) as peer:
         yield peer
 
 
@@ -61,6 +70,40 @@ def test_edits_come_in_once_and_images_only_when_asked_for(folder: ReceivingFold
     assert follower.step() == 0
     everything = _follower(ReceivingFolder(folder.folder / "all"), orthanc.url, "all")
     assert everything.step() == 4
+
+
+def test_a_stable_study_is_evidence_of_what_it_holds_until_more_of_it_comes(
+    folder: ReceivingFolder, stable_orthanc: OrthancPeer
+) -> None:
+    follower = _follower(folder, stable_orthanc.url, "all")
+    for number in range(3):
+        stable_orthanc.upload(make_instance(number))
+    _wait_for_announcement(folder, follower, 3)
+    [facts] = _announced(folder)
+    assert (facts.kind, facts.state, facts.listed, facts.held) == ("STABLE_STUDY", "COMPLETED", 3, 3)
+    stable_orthanc.upload(make_instance(3))
+    _read_all(follower)
+    assert _announced(folder) == (), "its list is out of date"
+    _wait_for_announcement(folder, follower, 4)
+    [facts] = _announced(folder)
+    assert (facts.listed, facts.held) == (4, 4)
+    edits_only = ReceivingFolder(folder.folder / "edits")
+    assert _read_all(_follower(edits_only, stable_orthanc.url)) == 0
+    assert edits_only.rows(Announcement) == []
+
+
+def _wait_for_announcement(folder: ReceivingFolder, follower: OrthancFollower, instances: int) -> None:
+    until = time.monotonic() + 20
+    while [len(row.instances) for row in folder.rows(Announcement)] != [instances]:
+        assert time.monotonic() < until, "the study did not become stable"
+        _read_all(follower)
+        time.sleep(0.1)
+
+
+def _announced(folder: ReceivingFolder) -> tuple[Announced, ...]:
+    with folder.database.read() as session:
+        study = session.get_one(Study, uid("study"))
+        return known_facts(session, study, None, now=folder.clock(), is_arriving=False).announced
 
 
 def test_nothing_is_lost_or_taken_twice_when_either_side_restarts(
