@@ -153,6 +153,9 @@ def _abort_on_rubbish(association: Association) -> None:
                 if association.dul.socket is not None:
                     association.dul.socket.send(ABORT_INVALID)
             association.dul.kill_dul()
+            # Whoever waits for a request or a response is told that none comes.
+            association.dul.to_user_queue.put(None)
+            association.dimse.msg_queue.put((None, None))
 
     association.dul.state_machine.do_action = act_or_abort  # type: ignore[method-assign]
 

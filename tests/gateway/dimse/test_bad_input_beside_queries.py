@@ -5,6 +5,7 @@ The rows are the duties of a receiver as `test_node` has them for the fast lane:
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import struct
@@ -121,6 +122,16 @@ def test_unknown_classes_and_syntaxes_are_rejected_with_the_right_code(port: int
     )  # fmt: skip
     with RawAssociation(port, proposals=proposals) as association:
         assert {answer.context_id: answer.result for answer in association.accept.contexts} == {1: 3, 3: 4, 5: 0, 7: 0}
+
+
+def test_a_request_that_pynetdicom_cannot_read_does_not_wait_for_one_that_it_can(port: int) -> None:
+    started = time.monotonic()
+    proposals = (("1.2.840.10008.5.1.4.\x17.1.4", (EXPLICIT,)), *PROPOSALS[2:])
+    with contextlib.suppress(ConnectionLost), RawAssociation(port, proposals=proposals) as association:
+        assert association.answer[0] == ABORT
+        assert association.socket.recv(1) == b""
+    assert time.monotonic() - started < 5
+    assert _is_serving(port)
 
 
 @pytest.mark.parametrize("length", [0x7FFFFFFF, 300_000_006, 200_000])
