@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
@@ -12,6 +13,7 @@ import pytest
 import requests
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.uid import RLELossless
 from pynetdicom import AE, build_role, evt
 from pynetdicom.association import Association
 
@@ -260,6 +262,39 @@ def test_a_reader_who_takes_results_becomes_the_assignee(outbox: Outbox) -> None
         assert outbox.rows(Case)[0].qc_assignee == "Ann"
     [event] = [row for row in outbox.rows(AuditEvent) if row.action == "RESULTS_TAKEN"]
     assert (event.actor, event.detail["by"]) == ("Ann", "C_GET")
+
+
+@pytest.mark.peer
+def test_compressed_images_are_given_plain_to_whom_takes_no_other_form(outbox: Outbox, tmp_path: Path) -> None:
+    pixels = bytes(range(256)) * 32
+    plain = dcmread(io.BytesIO(make_instance(1, study="rle", side=64, pixels=pixels)))
+    plain.compress(RLELossless, generate_instance_uid=False)
+    plain.save_as(tmp_path / "rle.dcm")
+    outbox.upload(tmp_path / "rle.dcm")
+    keys = ["-S", "-aet", "ME", "-aec", "OVERREAD", "-k", "QueryRetrieveLevel=STUDY"]
+    keys += ["-k", f"StudyInstanceUID={uid('rle')}"]
+    (tmp_path / "got").mkdir()
+    with ExitStack() as stack:
+        implicit = stack.enter_context(running_storescp(tmp_path / "implicit", ["+xi"]))
+        rle = stack.enter_context(running_storescp(tmp_path / "rle", ["+xr"]))
+        peers = [
+            {"ae_title": "IMPLICIT", "host": "127.0.0.1", "port": implicit.port},
+            {"ae_title": "RLE", "host": "127.0.0.1", "port": rle.port},
+            {"ae_title": "ME"},
+        ]
+        _, port = stack.enter_context(_node_port(outbox, node={"peers": peers}))
+        for target in ("IMPLICIT", "RLE"):
+            moved = run_scu("movescu", *keys, "-aem", target, "127.0.0.1", port)
+            assert moved.returncode == 0, moved.stderr
+        got = run_scu("getscu", *keys, "-od", tmp_path / "got", "127.0.0.1", port)
+        assert got.returncode == 0, got.stderr
+    syntaxes = {}
+    for name in ("implicit", "rle", "got"):
+        [file] = (tmp_path / name).iterdir()
+        dataset = dcmread(file)
+        syntaxes[name] = dataset.file_meta.TransferSyntaxUID.is_compressed
+        assert dataset.pixel_array.tobytes() == pixels
+    assert syntaxes == {"implicit": False, "rle": True, "got": False}
 
 
 def test_a_retrieval_that_is_cancelled_ends_with_what_was_sent_until_then(outbox: Outbox, port: int) -> None:
