@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -17,6 +16,7 @@ from gateway.services.fetch import Fetched, FetchOrder, StudyQuery
 from gateway.services.priors import AWAY_PAUSE, MAXIMUM_ATTEMPTS, NEW_FOR, PriorFetcher
 from gateway.store.tables import AuditEvent, Case, PriorSearch
 from tests.support.instances import make_instance, uid
+from tests.support.memory import memory_folder
 from tests.support.receiving import ReceivingFolder
 
 AWAY = PeerUnreachable("nobody answers")
@@ -70,10 +70,11 @@ def candidate(name: str, day: str = "20241201", issuer: str = "", patient_id: st
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[ReceivingFolder]:
-    folder = ReceivingFolder(tmp_path / "data")
-    yield folder
-    folder.close()
+def folder() -> Iterator[ReceivingFolder]:
+    with memory_folder() as path:
+        folder = ReceivingFolder(path)
+        yield folder
+        folder.close()
 
 
 @pytest.fixture
