@@ -139,9 +139,10 @@ class ServicesLane:
 def _abort_on_rubbish(association: Association) -> None:
     """Abort an association in which something comes that cannot be read, or out of turn.
 
-    pynetdicom raises in the thread that reads, which ends with a traceback, and closes without a word.
+    pynetdicom raises in the thread that reads, which ends with a traceback, and tells the peer nothing; or it aborts,
+    and the other thread waits on for half a minute.
     """
-    act = association.dul.state_machine.do_action
+    act, read = association.dul.state_machine.do_action, association.dul.run
 
     def act_or_abort(event: str) -> None:
         try:
@@ -153,11 +154,17 @@ def _abort_on_rubbish(association: Association) -> None:
                 if association.dul.socket is not None:
                     association.dul.socket.send(ABORT_INVALID)
             association.dul.kill_dul()
+
+    def read_and_tell() -> None:
+        try:
+            read()
+        finally:
             # Whoever waits for a request or a response is told that none comes.
             association.dul.to_user_queue.put(None)
             association.dimse.msg_queue.put((None, None))
 
     association.dul.state_machine.do_action = act_or_abort  # type: ignore[method-assign]
+    association.dul.run = read_and_tell  # type: ignore[method-assign]
 
 
 def _contexts_for(request: AssociateRequest) -> list[PresentationContext]:
