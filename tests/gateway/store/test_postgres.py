@@ -13,6 +13,8 @@ from alembic.migration import MigrationContext
 from sqlmodel import SQLModel, col, select
 
 import gateway.store.tables  # noqa: F401 - fills the metadata
+from gateway.commands.check_store import StoreOrder
+from gateway.commands.checks import run_checks
 from gateway.config import Config
 from gateway.domain.errors import ConfigurationError, StorageUnavailable
 from gateway.services.holdings import HoldingQuery, find_studies
@@ -21,6 +23,7 @@ from gateway.store import audit
 from gateway.store.database import Database
 from gateway.store.migrate import upgrade
 from gateway.store.tables import AuditEvent, Cursor, PurgedBlob, Study
+from tests.support.ports import free_port
 from tests.support.postgres_peer import PASSWORD, PostgresPeer, running_postgres
 
 pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("postgres")]
@@ -136,6 +139,25 @@ def test_a_server_that_was_restarted_is_used_on(server: PostgresPeer, database: 
     assert PASSWORD not in str(away.value.detail)
     server.start()
     event(database, "after")
+
+
+def test_check_says_how_the_database_is(server: PostgresPeer, database: Database, tmp_path: Path) -> None:
+    event(database, "somebody")
+    port = free_port()
+    (tmp_path / "secret").write_text(PASSWORD)
+
+    def said(url: str) -> dict[str, str]:
+        text = f"database: {{url: '{url}', password_file: secret}}\nnode: {{port: {port}}}\nweb: {{port: 0}}\n"
+        (tmp_path / "overread.yaml").write_text(text)
+        lines = run_checks(tmp_path / "overread.yaml", tmp_path / "data", peers=False, store=StoreOrder())
+        return {line.name: f"{line.outcome.name} {line.detail}" for line in lines}
+
+    whole = said(server.url)
+    assert whole["audit chain"] == "GOOD whole"
+    assert "store" not in whole or "holds no gateway's data" not in whole["store"]
+    away = said(server.url.replace(str(server.port), str(free_port())))
+    assert away["database"].startswith("FAILED the database refused")
+    assert PASSWORD not in str(away)
 
 
 def test_a_wrong_password_is_named_and_not_shown(server: PostgresPeer, tmp_path: Path) -> None:
