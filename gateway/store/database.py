@@ -86,9 +86,12 @@ class Database:
         with _named_errors(), self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             if not connection.scalar(text(f"SELECT pg_try_advisory_lock({_GATEWAY_LOCK})")):
                 raise StorageUnavailable("another gateway uses this database", code="DATABASE_IN_USE")
-            # The lock is given back when the connection ends, in a crash too.
-            connection.detach()
-            yield
+            try:
+                yield
+            finally:
+                # The end of the connection gives the lock back too: of a crash, or of a server that was restarted.
+                with suppress(DatabaseError):
+                    connection.scalar(text(f"SELECT pg_advisory_unlock({_GATEWAY_LOCK})"))
 
     @property
     def can_be_journaled(self) -> bool:
