@@ -66,8 +66,9 @@ _PRIVATE_FINDINGS: dict[str, tuple[str, str, str, QualityReason]] = {
     "TOUCHES_BORDER": (
         "F-BORDER", "Segment touches the border", "Share or count of its voxels on the border.", _POSITIONING),
     "LABEL_ORDER": (
-        "F-LABEL-ORDER", "Order of the parts is wrong",
-        "1 if the parts do not follow each other as anatomy has them, else 0.", _PROCESSING),
+        "F-PART-ORDER", "Distance to the part behind",
+        "How far the center of the segment lies in front of that of the part behind it; below 0 if they are swapped.",
+        _PROCESSING),
     "HOLES": ("F-HOLES", "Holes", "Voxels or share of voxels enclosed by the segment but not in it.", _PROCESSING),
     "OUT_OF_DISTRIBUTION": (
         "F-OOD", "Unlike the training data",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dicom_sr.finding_codes import finding_concept
 from dicom_sr.verdict import Finding
 from dicom_sr.volume import Grid, Volume
 from models.fingerprint import DatasetFingerprint, fingerprint_of
@@ -52,6 +53,14 @@ def test_a_plausible_segmentation_violates_no_rule() -> None:
     assert found["LABEL_ORDER", FRONT].value == pytest.approx(2 * 3 / 8 * 15, abs=0.5)
     assert found["PARTS_DO_NOT_FILL_WHOLE", WHOLE].value == 0
     assert abs(found["VOLUME_OUT_OF_RANGE", WHOLE].value or 0) < 1
+
+
+def test_what_a_report_defines_as_a_rule_is_only_ever_0_or_1() -> None:
+    swapped = np.array([0, 2, 1], np.uint8)[labels()]
+    nothing = np.zeros(GRID.shape, np.uint8)
+    for candidate in (labels(), labels(3.0), swapped, nothing):
+        found = check(masks(candidate)).values()
+        assert {f.value for f in found if finding_concept(f.code).is_rule} <= {0.0, 1.0}
 
 
 def test_an_empty_segment_gets_one_finding_only() -> None:
