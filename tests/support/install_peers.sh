@@ -16,6 +16,7 @@ peers=(
   "nginx:nginx-light"
   "/usr/lib/postgresql:postgresql"
   "odil:odil"
+  "strace:strace"
 )
 
 is_there() { if [[ $1 == /* ]]; then [ -e "$1" ]; else PATH=$PATH:/usr/sbin command -v "$1" >/dev/null; fi; }

@@ -52,7 +52,10 @@ def traced_node(folder: Path, port: int, log: Path, *options: str) -> Iterator[N
         for child in children:
             subprocess.run(["kill", child], check=False)
         with suppress(subprocess.TimeoutExpired):
-            process.wait(10)
+            process.wait(60)
+        # Without strace the node's calls would fail and it would never end.
+        for child in children if process.poll() is None else ():
+            subprocess.run(["kill", "-9", child], check=False)
         process.kill()
         process.wait()
 
