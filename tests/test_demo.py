@@ -30,6 +30,16 @@ def test_ended_by_its_process_id_it_takes_the_gateway_with_it() -> None:
         socket.create_connection((ready[1], int(ready[2])), timeout=5).close()
 
 
+@pytest.mark.slow
+def test_it_accepts_what_the_networks_drew_and_runs_again_only_what_the_edit_touches() -> None:
+    told = subprocess.run([*_COMMAND, "--once"], capture_output=True, text=True, timeout=200, check=True).stdout
+    assert re.findall(r"^verdict +(\w+)", told, re.M) == ["ACCEPT", "ACCEPT"]
+    runs = re.findall(r"^ +(EXECUTED|REUSED|REPLACED) +(\w+)", told, re.M)
+    stages = ["image_qc", "hippocampus", "subfields", "measure", "segmentation_qc", "report"]
+    after_the_edit = ["REUSED", "REUSED", "REPLACED", "EXECUTED", "EXECUTED", "EXECUTED"]
+    assert runs == [*(("EXECUTED", stage) for stage in stages), *zip(after_the_edit, stages, strict=True)]
+
+
 def test_a_folder_without_one_study_is_refused_before_anything_is_started(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no image", encoding="utf-8")
     command = [*_COMMAND, "--study", str(tmp_path)]

@@ -23,10 +23,13 @@ from models.registry import find_model, verify
 
 _LAGS = (2, 4, 8, 12)
 _SMALLEST_AXIS = 16
-_PENALTY = 0.3
+# The least of 3, 10, 30, 100 at which none of twelve drawn crops, which no scanner degraded, is called severe: a weaker
+# one tells severe from the rest a little better among scans (.95 for .93 on calibration patients) and is almost certain
+# of what it never saw.
+_SEVERE_PENALTY = 30.0
+_MILD_PENALTY = 3.0
 _MILD = "MILD"
-# Of crops of calibration patients, unseen in fitting, clean ones reach 0.64; severe and not severe are told apart as
-# well at any bound from 0.6 to 0.8.
+# Clean crops of calibration patients, unseen in fitting, reach 0.58.
 _SEVERE_PROBABILITY = 0.7
 
 Vector = npt.NDArray[np.float64]
@@ -117,10 +120,10 @@ def fit_grades(features: Matrix, artefacts: Sequence[str], severe: npt.NDArray[n
     mean, scale = features[clean].mean(0), features.std(0) + 1e-6
     rows = _expanded((features - mean) / scale)
     weights = {
-        name: fit_logistic(rows, (kind == name) & severe, ~severe | (kind == name), penalty=_PENALTY)
+        name: fit_logistic(rows, (kind == name) & severe, ~severe | (kind == name), penalty=_SEVERE_PENALTY)
         for name in sorted(set(kind[~clean].tolist()))
     }
-    weights[_MILD] = fit_logistic(rows, ~clean, ~severe, penalty=_PENALTY)
+    weights[_MILD] = fit_logistic(rows, ~clean, ~severe, penalty=_MILD_PENALTY)
     return GradeModel(mean=mean, scale=scale, weights=weights)
 
 

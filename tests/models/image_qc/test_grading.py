@@ -37,6 +37,13 @@ def test_three_separate_groups_get_three_tiers() -> None:
     assert model.grade(np.zeros(5)).artefact is None
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_a_drawing_that_no_scanner_degraded_is_not_called_severely_degraded(seed: int) -> None:
+    features = texture_features(hippocampus_phantom(seed)[0])
+    assert features is not None
+    assert shipped_grades(CROP).grade(features).tier < 3
+
+
 def test_a_mild_artefact_is_not_called_severe() -> None:
     figures = json.loads((find_model(WEIGHTS_NAME).folder / "metrics.json").read_text())["balanced_accuracy_tier"]
     # The papers' metric: tier 3 against 1 and 2, tier 2 against 1.
