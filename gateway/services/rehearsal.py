@@ -19,8 +19,8 @@ from gateway.services.replay_journal import Keeping
 from gateway.store.database import Database
 from gateway.store.journaled_rows import JournaledRows
 
-#: No instance has it: the nil UUID.
-_NOBODY = "2.25.0"
+#: No instance can have it: what comes in has UIDs of digits and dots.
+_NOBODY = "rehearsal"
 
 
 class _TakenBack(Exception):

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from dicom_sr.uids import is_path_safe_uid
+from gateway.services.rehearsal import _NOBODY
 from gateway.store.tables import AuditEvent, Instance, Series, Study
 from tests.support.instances import make_instance
 from tests.support.receiving import ReceivingFolder
@@ -38,6 +40,15 @@ def test_a_rehearsal_leaves_nothing_behind(tmp_path: Path) -> None:
     folder.receiver.prepare()
     folder.upload(make_instance(2))
     assert (len(folder.rows(Study)), len(folder.rows(Series)), len(folder.rows(Instance))) == (1, 1, 2)
+
+
+def test_nothing_that_can_be_received_stands_in_the_way_of_a_start(tmp_path: Path) -> None:
+    folder = ReceivingFolder(tmp_path / "data")
+    nil = dict.fromkeys(("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"), "2.25.0")
+    folder.upload(make_instance(1, **nil))
+    folder.receiver.prepare()
+    assert len(folder.rows(Instance)) == 1
+    assert not is_path_safe_uid(_NOBODY)
 
 
 @pytest.mark.parametrize(("how", "is_ready"), [("prepared", True), ("unprepared", False)])
