@@ -9,17 +9,17 @@ import numpy as np
 import numpy.typing as npt
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_modality_lut
 from pydicom.pixels.utils import pixel_array
+from pydicom.uid import UID
 
 from dicom_sr.errors import GeometryMismatch, UndecodablePixels, UnreadableObject
-from dicom_sr.header import CONVERSION_FAILURES, items, number, text
+from dicom_sr.header import items, number, text
+from dicom_sr.pixel_decoders import DECODER_FAILURES, decoders_of
 from dicom_sr.source import SourceSeries
 from dicom_sr.volume import Volume
 
 #: What pydicom and its decoders raise on pixels they cannot decode; anything else would be our own defect.
-_DECODER_FAILURES = (*CONVERSION_FAILURES, RuntimeError, MemoryError)
 
 
 def load_volume(series: SourceSeries, files: Sequence[Path]) -> Volume:
@@ -75,7 +75,7 @@ def read_instance(file: Path, *, stop_before_pixels: bool = False) -> Dataset:
     """
     try:
         return dcmread(file, stop_before_pixels=stop_before_pixels)
-    except _DECODER_FAILURES as error:
+    except DECODER_FAILURES as error:
         raise UnreadableObject("a file of the series is not a readable DICOM file") from error
 
 
@@ -106,16 +106,11 @@ def decode_frame(instance: Dataset, index: int) -> npt.NDArray[np.generic]:
     UndecodablePixels
         If no decoder knows the transfer syntax, or pixels are absent, truncated or damaged.
     """
-    try:
-        decoder = get_decoder(instance.file_meta.TransferSyntaxUID)
-    except (AttributeError, NotImplementedError) as error:
-        raise UndecodablePixels("no decoder knows the transfer syntax of an instance") from error
-    plugins = sorted(decoder.available_plugins, key=lambda name: name == "gdcm") or [""]
     failure: Exception | None = None
-    for plugin in plugins:
+    for plugin in decoders_of(instance.file_meta.get("TransferSyntaxUID", UID(""))):
         try:
             return pixel_array(instance, index=index, raw=True, decoding_plugin=plugin)
-        except _DECODER_FAILURES as error:
+        except DECODER_FAILURES as error:
             failure = error
     raise UndecodablePixels("the pixels of an instance are absent, truncated or cannot be decoded") from failure
 

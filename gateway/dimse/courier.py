@@ -12,8 +12,6 @@ from pydicom.filewriter import write_dataset
 
 from gateway.config import Destination, NodeConfig
 from gateway.dimse.contexts import (
-    DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
-    EXPLICIT_VR_BIG_ENDIAN,
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
     STUDY_ROOT_FIND,
@@ -23,10 +21,10 @@ from gateway.dimse.scu import MAXIMUM_CONTEXTS, RemoteNode, RequestedAssociation
 from gateway.dimse.status import is_success, meaning
 from gateway.domain.errors import ConfigurationError, PeerRejected, PeerUnreachable
 from gateway.services.courier import Carried, Parcel, Receipt
+from gateway.services.decompress import decompress
 from gateway.services.part10 import file_layout
 
 _UNCOMPRESSED: Final = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
-_PLAIN: Final = frozenset((*_UNCOMPRESSED, EXPLICIT_VR_BIG_ENDIAN, DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN))
 
 
 class DimseCourier:
@@ -157,8 +155,7 @@ def _encoded(parcel: Parcel, syntax: str) -> bytes | memoryview:
 
 def _converted(parcel: Parcel, syntax: str) -> bytes:
     dataset = pydicom.dcmread(parcel.path)
-    if parcel.transfer_syntax_uid not in _PLAIN:
-        dataset.decompress(generate_instance_uid=False)
+    decompress(dataset)
     buffer = DicomBytesIO()
     buffer.is_little_endian = True
     buffer.is_implicit_VR = syntax == IMPLICIT_VR_LITTLE_ENDIAN

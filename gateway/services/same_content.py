@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import dcmwrite
 
 from dicom_sr.errors import UndecodablePixels
 from dicom_sr.header import number
+from dicom_sr.pixel_decoders import DECODER_FAILURES
 from dicom_sr.series_pixels import decode_frame
 from gateway.services.part10 import file_layout
 
@@ -37,17 +37,7 @@ def same_content(first: Path, second: Path) -> bool:
         return contents[0][layouts[0].dataset_offset :] == contents[1][layouts[1].dataset_offset :]
     try:
         return _same_values(pydicom.dcmread(first), pydicom.dcmread(second))
-    except (
-        InvalidDicomError,
-        BytesLengthException,
-        ValueError,
-        KeyError,
-        AttributeError,
-        NotImplementedError,
-        RuntimeError,
-        UndecodablePixels,
-        UserWarning,
-    ):  # fmt: skip - what readers and pixel decoders raise on content they dislike
+    except (UndecodablePixels, UserWarning, *DECODER_FAILURES):
         return False
 
 

@@ -134,6 +134,7 @@ def decoded_frames(path: Path, indices: Sequence[int]) -> Iterator[npt.NDArray[A
     """
     from pydicom.pixels.utils import pixel_array
 
+    from dicom_sr.pixel_decoders import DECODER_FAILURES
     from dicom_sr.series_pixels import decode_frame, read_instance
 
     if read_header(path).file_meta.TransferSyntaxUID.is_encapsulated:
@@ -144,6 +145,6 @@ def decoded_frames(path: Path, indices: Sequence[int]) -> Iterator[npt.NDArray[A
     for index in indices:
         try:
             yield pixel_array(path, index=index, raw=True)
-        except (ValueError, RuntimeError, AttributeError, NotImplementedError, IndexError, KeyError):
+        except DECODER_FAILURES:
             # The decoder's own message may quote attribute values.
             raise UndecodablePixels("the pixels of this instance cannot be decoded") from None

@@ -9,6 +9,7 @@ from pydicom import dcmread
 from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_sr.errors import UndecodablePixels
+from dicom_sr.pixel_decoders import DECODER_FAILURES
 from gateway.services.decompress import decompress
 
 
@@ -26,7 +27,7 @@ def explicit_little(path: Path) -> bytes:
         buffer = io.BytesIO()
         ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
         ds.save_as(buffer, implicit_vr=False, little_endian=True, enforce_file_format=True)
-    except (UndecodablePixels, ValueError, RuntimeError, AttributeError, NotImplementedError, TypeError):
+    except (UndecodablePixels, *DECODER_FAILURES):
         # The library's own message may quote attribute values.
         raise UndecodablePixels(
             "this instance cannot be given in Explicit VR Little Endian: ask for transfer-syntax=*"
