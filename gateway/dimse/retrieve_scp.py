@@ -57,7 +57,7 @@ def on_get(event: evt.Event, archive: Archive) -> Iterator[int | Found]:
         return
     yield len(wanted)
     taken = _taken(event.assoc)
-    yield from _sent(archive, wanted, taken, taker=archive.readers.get(_calling(event)), is_cancelled=event)
+    yield from _sent(archive, wanted, taken, taker=archive.readers.get(_calling(event)), event=event)
 
 
 def on_move(event: evt.Event, archive: Archive) -> Iterator[object]:
@@ -83,7 +83,7 @@ def on_move(event: evt.Event, archive: Archive) -> Iterator[object]:
     settings = {"contexts": _contexts(wanted), "evt_handlers": [accepted], **address.association_arguments}
     yield address.host, address.port, settings
     yield len(wanted)
-    yield from _sent(archive, wanted, taken, taker=archive.readers.get(target), is_cancelled=event)
+    yield from _sent(archive, wanted, taken, taker=archive.readers.get(target), event=event)
 
 
 def _sent(
@@ -92,7 +92,7 @@ def _sent(
     taken: Collection[tuple[str, str]],
     *,
     taker: str | None,
-    is_cancelled: evt.Event,
+    event: evt.Event,
 ) -> Iterator[Found]:
     """Yield the instances one after the other, read from the disk when their turn comes.
 
@@ -106,12 +106,12 @@ def _sent(
         SOP classes with the transfer syntaxes in which whoever gets them takes them.
     taker : str or None
         The person who gets them, if known.
-    is_cancelled : Event
-        Says whether the requestor wants no more.
+    event : Event
+        The C-MOVE or C-GET; says whether the requestor wants no more.
     """
-    act = "C_GET" if isinstance(is_cancelled.request, C_GET) else "C_MOVE"
+    act = "C_GET" if isinstance(event.request, C_GET) else "C_MOVE"
     for instance in wanted:
-        if is_cancelled.is_cancelled:
+        if event.is_cancelled:
             yield CANCELLED, None
             return
         try:

@@ -142,16 +142,7 @@ class PriorFetcher:
                 .limit(_AT_A_TIME)
             )
             for study in session.exec(query).all():
-                session.add(
-                    PriorSearch(
-                        study_instance_uid=study,
-                        state=SearchState.DUE,
-                        begun_at=now,
-                        due_at=now,
-                        changed_at=now,
-                        priors={},
-                    )
-                )
+                session.add(_new_search(study, SearchState.DUE, now))
 
     def _work_on(self, search: PriorSearch) -> None:
         study, outcomes = search.study_instance_uid, dict(search.priors)
@@ -225,17 +216,7 @@ class PriorFetcher:
         now = self._clock()
         with self._database.write() as session:
             if session.get(PriorSearch, prior) is None:
-                session.add(
-                    PriorSearch(
-                        study_instance_uid=prior,
-                        state=SearchState.IS_PRIOR,
-                        reason=of_study,
-                        begun_at=now,
-                        due_at=now,
-                        changed_at=now,
-                        priors={},
-                    )
-                )
+                session.add(_new_search(prior, SearchState.IS_PRIOR, now, reason=of_study))
 
     def _once_more(self, search: PriorSearch, outcomes: dict[str, str]) -> None:
         missing = sum(code != _FETCHED for code in outcomes.values())
@@ -264,6 +245,18 @@ class PriorFetcher:
             row.reason, row.changed_at = why, now
             _audit(session, row, str(self._settings.peer))
         log.info("search for priors ended", state=str(state), priors=len(outcomes), reason=why)
+
+
+def _new_search(study_instance_uid: str, state: SearchState, at: datetime, *, reason: str = "") -> PriorSearch:
+    return PriorSearch(
+        study_instance_uid=study_instance_uid,
+        state=state,
+        reason=reason,
+        begun_at=at,
+        due_at=at,
+        changed_at=at,
+        priors={},
+    )
 
 
 def _is_missing(session: Session, prior: str, of_study: str) -> bool:
