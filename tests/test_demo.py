@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,22 @@ def test_ended_by_its_process_id_it_takes_the_gateway_with_it() -> None:
         demo.kill()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((ready[1], int(ready[2])), timeout=5).close()
+
+
+@pytest.mark.slow
+def test_ended_while_its_gateway_starts_it_takes_that_with_it() -> None:
+    demo = subprocess.Popen(_COMMAND, stdout=subprocess.PIPE, text=True)
+    children = Path(f"/proc/{demo.pid}/task/{demo.pid}/children")
+    try:
+        assert demo.stdout is not None
+        assert demo.stdout.readline().startswith("study ")
+        while not (started := children.read_text(encoding="ascii").split()):
+            time.sleep(0.01)
+        demo.send_signal(signal.SIGTERM)
+        demo.communicate(timeout=60)
+    finally:
+        demo.kill()
+    assert not any(Path(f"/proc/{pid}").exists() for pid in started)
 
 
 @pytest.mark.slow

@@ -41,18 +41,16 @@ def demo(
         found = f"files of {len(studies)} studies" if studies else "no DICOM file"
         end(ExitCode.FAILED, f"{found} found in {study}: name the folder of one study")
     typer.echo(f"study     {study or 'a synthetic T1 crop made by code'}")
-    tour = Tour(folder, typer.echo, ports=(0, 0) if once else _usual_ports())
     try:
-        case = tour.run(parcels)
-        typer.echo("")
-        typer.echo(f"look      at {tour.url}/cases/{case} ; everything lies in {folder}")
-        if not once:
-            typer.echo("          the gateway goes on running; Ctrl-C stops it")
-            tour.wait()
+        with Tour(folder, typer.echo, ports=(0, 0) if once else _usual_ports()) as tour:
+            case = tour.run(parcels)
+            typer.echo("")
+            typer.echo(f"look      at {tour.url}/cases/{case} ; everything lies in {folder}")
+            if not once:
+                typer.echo("          the gateway goes on running; Ctrl-C stops it")
+                tour.wait()
     except KeyboardInterrupt:
-        typer.echo("stopping")
-    finally:
-        tour.stop()
+        typer.echo("stopped")
 
 
 def _sample(folder: Path) -> Path:

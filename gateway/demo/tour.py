@@ -7,8 +7,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from gateway.client.http import GatewayClient
 from gateway.client.sending import find_parcels, is_accepted, send_parcels
@@ -34,7 +36,7 @@ class DemoFailed(GatewayError):
 
 
 class Tour:
-    """One demonstration: its folder, its gateway process and its stand-in PACS.
+    """One demonstration: its folder, its gateway process and its stand-in PACS, which run inside ``with``.
 
     Parameters
     ----------
@@ -49,13 +51,28 @@ class Tour:
     def __init__(self, folder: Path, say: Say, *, ports: tuple[int, int] = (0, 0)) -> None:
         self._folder = folder
         self._say = say
-        self._pacs = StandInPacs(folder / "pacs")
-        self._process = self._start(ports)
-        ready = self._wait_ready()
+        self._ports = ports
+        self._running = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Start the PACS and the gateway; whatever interrupts that, nothing is left running."""
+        with self._running as starting:
+            self._pacs = StandInPacs(self._folder / "pacs")
+            starting.callback(self._pacs.stop)
+            self._process = self._start()
+            starting.callback(self._stop_gateway)
+            ready = self._wait_ready()
+            self._running = starting.pop_all()
         self._host, self._port, self._aet = ready["host"], int(ready["port"]), ready["aet"]
         self.url = f"http://{ready['http']}"
         self._client = GatewayClient(self.url, token="")
-        say(f"gateway   ready: DICOM {self._host}:{self._port} as {self._aet}, pages at {self.url}/")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop the gateway and the PACS; both finish what they are doing."""
+        self._running.close()
 
     def run(self, parcels: list[Parcel]) -> str:
         """Go round the loop once with the instances of one study; return the id of its case.
@@ -65,6 +82,7 @@ class Tour:
         DemoFailed
             If any part of it does not happen.
         """
+        self._say(f"gateway   ready: DICOM {self._host}:{self._port} as {self._aet}, pages at {self.url}/")
         case = self._first_run(parcels)
         editable = [o for o in case["iterations"][-1]["outputs"] if o["kind"] == "SEG"]
         if not editable:
@@ -78,15 +96,13 @@ class Tour:
         """Wait until the gateway process ends."""
         self._process.wait()
 
-    def stop(self) -> None:
-        """Stop the gateway and the PACS; both finish what they are doing."""
+    def _stop_gateway(self) -> None:
         if self._process.poll() is None:
             self._process.terminate()
             try:
                 self._process.wait(60)
             except subprocess.TimeoutExpired:
                 self._process.kill()
-        self._pacs.stop()
 
     def _first_run(self, parcels: list[Parcel]) -> dict[str, Any]:
         started = time.monotonic()
@@ -139,11 +155,11 @@ class Tour:
         if refused:
             raise DemoFailed(f"{len(refused)} instances were refused: {refused[0].detail}")
 
-    def _start(self, ports: tuple[int, int]) -> subprocess.Popen[str]:
+    def _start(self) -> subprocess.Popen[str]:
         config = self._folder / "overread.yaml"
         config.write_text(_CONFIG.format(port=self._pacs.port), encoding="utf-8")
         command = ["serve", "--config", str(config), "--data", str(self._folder / "data")]
-        command += ["--dicom-port", str(ports[0]), "--http-port", str(ports[1])]
+        command += ["--dicom-port", str(self._ports[0]), "--http-port", str(self._ports[1])]
         with (self._folder / "gateway.log").open("w", encoding="utf-8") as log:
             return subprocess.Popen(
                 [sys.executable, "-c", "from gateway.cli import main; main()", *command],
@@ -159,7 +175,6 @@ class Tour:
         if found is None:
             self._process.wait(_READY_S)
             log = (self._folder / "gateway.log").read_text(encoding="utf-8").strip().splitlines()
-            self._pacs.stop()
             raise DemoFailed(f"the gateway did not start: {log[-1] if log else 'it said nothing'}")
         return found.groupdict()
 
