@@ -29,6 +29,7 @@ from gateway.dimse.contexts import (
 )
 from gateway.dimse.guarded_socket import GuardedSocket
 from gateway.dimse.pdu import ABORT_INVALID, MAXIMUM_PDU_LENGTH, AssociateRequest
+from gateway.dimse.reactor_checkpoint import guard_conversations
 from gateway.dimse.status import SUCCESS
 from gateway.dimse.store_scp import StoreScp
 from gateway.services.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -125,6 +126,7 @@ class ServicesLane:
             acceptor.add_negotiation_item(answer)
         association.requestor.address_info = AddressInformation.from_tuple(connection.getpeername())
         _abort_on_rubbish(association)
+        guard_conversations(association)
         association.bind(evt.EVT_C_ECHO, _on_echo)
         association.bind(evt.EVT_C_STORE, _on_store, [self._store, transfer])
         association.bind(evt.EVT_DIMSE_RECV, _on_message, [guarded])

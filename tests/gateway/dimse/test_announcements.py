@@ -25,6 +25,7 @@ from gateway.services.procedure_steps import MAXIMUM_STEP
 from gateway.store.tables import Announcement, AuditEvent
 from tests.support.instances import EXPLICIT, MR, make_instance, uid
 from tests.support.receiving import ReceivingFolder
+from tests.support.requestor import call
 
 STEP = "1.2.826.1"
 
@@ -42,7 +43,7 @@ def modality(folder: ReceivingFolder) -> Iterator[Association]:
         classes = PERFORMED_PROCEDURE_STEP, RETRIEVE_PROCEDURE_STEP, AVAILABILITY_NOTIFICATION, STORAGE_COMMITMENT
         for sop_class in classes:
             ae.add_requested_context(sop_class, [EXPLICIT])
-        association = ae.associate("127.0.0.1", port, ae_title="OVERREAD")
+        association = call(ae, port)
         assert len(association.accepted_contexts) == len(classes)
         yield association
         association.release()

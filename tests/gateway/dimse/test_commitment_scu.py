@@ -27,6 +27,7 @@ from tests.support.instances import EXPLICIT, SEG, uid
 from tests.support.orthanc_peer import running_orthanc
 from tests.support.outbox import Outbox
 from tests.support.ports import free_port
+from tests.support.requestor import call
 
 
 @pytest.fixture
@@ -109,7 +110,7 @@ class ScriptedArchive:
         ae = AE("PACS")
         ae.add_requested_context(STORAGE_COMMITMENT, [EXPLICIT])
         role = build_role(STORAGE_COMMITMENT, scp_role=True)
-        association = ae.associate("127.0.0.1", self.report_port, ae_title="OVERREAD", ext_neg=[role])
+        association = call(ae, self.report_port, ext_neg=[role])
         assert association.is_established
         status, _ = association.send_n_event_report(information, kind, STORAGE_COMMITMENT, COMMITMENT_INSTANCE)
         association.release()

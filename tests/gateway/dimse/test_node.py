@@ -46,6 +46,7 @@ from tests.support.instances import EXPLICIT, IMPLICIT, MR, SEG, make_instance, 
 from tests.support.logged import is_logged
 from tests.support.raw_association import VERIFICATION, RawAssociation
 from tests.support.receiving import ReceivingFolder
+from tests.support.requestor import call
 from tests.support.shared import shared_data
 
 RLE = "1.2.840.10008.1.2.5"
@@ -118,7 +119,7 @@ def test_storescu_sends_a_compressed_segmentation_as_it_is(folder: ReceivingFold
     # dcmtk 3.6.7 does not know label maps, so pynetdicom proposes this one.
     ae = AE("PYND")
     ae.add_requested_context(LABEL_MAP, RLE)
-    association = ae.associate("127.0.0.1", port, ae_title="OVERREAD")
+    association = call(ae, port)
     assert association.is_established
     assert association.send_c_store(path).Status == 0
     association.release()
@@ -136,7 +137,7 @@ def test_pynetdicom_may_propose_128_contexts_and_many_objects(
     for number in range(5):
         paths.append(tmp_path / f"{number}.dcm")
         paths[-1].write_bytes(make_instance(number, pixels=bytes([number])))
-    association = ae.associate("127.0.0.1", port, ae_title="OVERREAD")
+    association = call(ae, port)
     assert [association.send_c_store(path).Status for path in paths] == [0] * 5
     assert association.send_c_echo().Status == 0
     association.release()

@@ -33,6 +33,7 @@ from tests.support.logged import is_logged
 from tests.support.orthanc_peer import running_orthanc
 from tests.support.outbox import Outbox
 from tests.support.ports import free_port
+from tests.support.requestor import call
 
 STUDY_FIND, STUDY_GET = "1.2.840.10008.5.1.4.1.2.2.1", "1.2.840.10008.5.1.4.1.2.2.3"
 
@@ -76,7 +77,7 @@ def _associate(
     for abstract, syntaxes in contexts:
         ae.add_requested_context(abstract, syntaxes)
     ext_neg = [build_role(role, scp_role=True) for role in roles]
-    association = ae.associate("127.0.0.1", port, ae_title="OVERREAD", ext_neg=ext_neg, **arguments)  # type: ignore[arg-type]
+    association = call(ae, port, ext_neg=ext_neg, **arguments)
     assert association.is_established
     return association
 
@@ -182,7 +183,7 @@ def test_without_an_archive_nothing_but_storage_is_offered(tmp_path: Path) -> No
     with Outbox(tmp_path).node() as (_, port):
         ae = AE("PYND")
         ae.add_requested_context(STUDY_FIND, [EXPLICIT])
-        association = ae.associate("127.0.0.1", port, ae_title="OVERREAD")
+        association = call(ae, port)
         assert [context.result for context in association.rejected_contexts] == [3]
         association.abort()
 
@@ -392,9 +393,7 @@ def test_what_is_safe_is_committed_and_what_is_not_is_named(
                 (ALL_COMMITTED, [(MR, uid("a", "series", 0)), (SEG, uid("C1", "out", 1))]),
                 (SOME_FAILED, [(MR, uid("a", "series", 0)), (SEG, uid("a", "series", 1)), (MR, "1.2.3")]),
             ):
-                association = requestor.associate(
-                    "127.0.0.1", port, ae_title="OVERREAD", evt_handlers=[(evt.EVT_N_EVENT_REPORT, take)]
-                )
+                association = call(requestor, port, evt_handlers=[(evt.EVT_N_EVENT_REPORT, take)])
                 status, _ = association.send_n_action(_request(*names), 1, STORAGE_COMMITMENT, COMMITMENT_INSTANCE)
                 assert status.Status == 0
                 if where == "new association":

@@ -32,6 +32,7 @@ from tests.support.certificates import Authority, Certificate, make_authority
 from tests.support.dcmtk_peer import run_scu, running_storescp
 from tests.support.instances import EXPLICIT, MR, make_instance, uid
 from tests.support.receiving import ReceivingFolder
+from tests.support.requestor import call
 
 STUDY_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 
@@ -144,17 +145,17 @@ def test_an_old_version_of_tls_is_not_fallen_back_to(port: int, caplog: pytest.L
 def test_plain_dicom_is_refused_beside_tls_unless_it_is_allowed(
     folder: ReceivingFolder, port: int, root: Authority, ours: Certificate, caplog: pytest.LogCaptureFixture
 ) -> None:
-    association = AE("PLAIN").associate("127.0.0.1", port, [_verification()], ae_title="OVERREAD")
+    association = call(AE("PLAIN"), port, contexts=[_verification()])
     assert association.is_rejected
     _wait_for(
         lambda: any("'PLAIN'" in r.getMessage() and "node.tls.also_plain" in r.getMessage() for r in caplog.records)
     )
     peers = [{"ae_title": "SAFE", "tls": True}, {"ae_title": "PLAIN"}]
     with folder.node(tls=_tls(root, ours, also_plain=True), peers=peers) as (_, open_port):
-        plain = AE("PLAIN").associate("127.0.0.1", open_port, [_verification()], ae_title="OVERREAD")
+        plain = call(AE("PLAIN"), open_port, contexts=[_verification()])
         assert plain.send_c_echo().Status == 0
         plain.release()
-        assert AE("SAFE").associate("127.0.0.1", open_port, [_verification()], ae_title="OVERREAD").is_rejected
+        assert call(AE("SAFE"), open_port, contexts=[_verification()]).is_rejected
     _wait_for(lambda: any("'tls: true' for SAFE" in record.getMessage() for record in caplog.records))
 
 
@@ -164,13 +165,13 @@ def test_tls_may_have_a_port_of_its_own_and_the_other_stays_plain(
     with folder.node(tls=_tls(root, ours, port=0)) as (node, port):
         assert node.tls_address is not None
         echo(_called(root, theirs, node.tls_address[1]))
-        plain = AE("PLAIN").associate("127.0.0.1", port, [_verification()], ae_title="OVERREAD")
+        plain = call(AE("PLAIN"), port, contexts=[_verification()])
         assert plain.send_c_echo().Status == 0
         plain.release()
         with pytest.raises((PeerRejected, PeerUnreachable)):
             echo(_called(root, theirs, port))
         _wait_for(lambda: any("this port does not" in record.getMessage() for record in caplog.records))
-        secured_only = AE("PLAIN").associate("127.0.0.1", node.tls_address[1], [_verification()], ae_title="OVERREAD")
+        secured_only = call(AE("PLAIN"), node.tls_address[1], contexts=[_verification()])
         assert not secured_only.is_established
         _wait_for(lambda: any("does not speak TLS on this port" in record.getMessage() for record in caplog.records))
 

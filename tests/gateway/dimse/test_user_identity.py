@@ -22,6 +22,7 @@ from gateway.domain.errors import PeerRejected
 from tests.support.dcmtk_peer import run_scu
 from tests.support.instances import make_instance
 from tests.support.receiving import ReceivingFolder
+from tests.support.requestor import call
 
 STUDY_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 VERIFICATION = "1.2.840.10008.1.1"
@@ -77,7 +78,7 @@ def test_a_caller_gives_the_name_and_passcode_that_are_asked_of_it(
     ae = AE(calling)
     ae.add_requested_context(sop_class)
     extended = [identity] if identity else []
-    association = ae.associate("127.0.0.1", port, ae_title="OVERREAD", ext_neg=extended)
+    association = call(ae, port, ext_neg=extended)
     if words:
         assert association.is_rejected
         # The refusal is sent before it is logged.
@@ -106,7 +107,7 @@ def test_a_caller_of_queries_that_wants_its_user_confirmed_gets_that(port: int) 
     ae = AE("SECRET")
     ae.add_requested_context(STUDY_FIND)
     identity = _identity("Zoë", "geheim", response=True)
-    association = ae.associate("127.0.0.1", port, ae_title="OVERREAD", ext_neg=[identity])
+    association = call(ae, port, ext_neg=[identity])
     assert association.is_established
     response = association.acceptor.user_identity
     association.release()
