@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import threading
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from datetime import datetime
@@ -50,6 +49,7 @@ from gateway.services.pictures import Pictures
 from gateway.services.priors import PriorFetcher
 from gateway.services.purge import Purger
 from gateway.services.receive import Received, Receiver
+from gateway.stop_request import StopRequest
 from gateway.store.migrate import upgrade
 from gateway.store.receive_journal import ReceiveJournal
 from gateway.web.access import http_bind
@@ -101,7 +101,7 @@ class Gateway:
     def __init__(self, config: Config, data: Path) -> None:
         self._config = config
         self._data = data
-        self._stopped = threading.Event()
+        self._stop_request = StopRequest()
 
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT, then drain; return the exit code.
@@ -116,7 +116,7 @@ class Gateway:
             with ExitStack() as stack:
                 ready = self._start(stack)
                 print(ready, flush=True)  # noqa: T201 - the ready line is the contract with whoever started us
-                self._stopped.wait()
+                self._stop_request.wait()
                 log.info("draining")
             return 0
         finally:
@@ -125,10 +125,10 @@ class Gateway:
 
     def stop(self) -> None:
         """Ask `run` to drain and return."""
-        self._stopped.set()
+        self._stop_request.make()
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        self._stopped.set()
+        self._stop_request.make()
 
     def _start(self, stack: ExitStack) -> str:
         """Start every part; what is started last is stopped first."""

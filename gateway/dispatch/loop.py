@@ -51,8 +51,11 @@ class Loop:
             self._thread.join()
 
     def _run(self) -> None:
-        while not self._stopping.is_set():
+        while True:
+            # Cleared before anything is looked at: who wakes or stops after this is noticed now or by the wait below.
             self._wake.clear()
+            if self._stopping.is_set():
+                return
             try:
                 more = self._step()
             except GatewayError as error:
