@@ -10,7 +10,6 @@ from datetime import datetime
 from functools import partial
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import structlog
@@ -111,23 +110,15 @@ class Gateway:
         StorageUnavailable
             If the data folder, the database or a port cannot be used.
         """
-        previous = {s: signal.signal(s, self._on_signal) for s in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            with ExitStack() as stack:
-                ready = self._start(stack)
-                print(ready, flush=True)  # noqa: T201 - the ready line is the contract with whoever started us
-                self._stop_request.wait()
-                log.info("draining")
-            return 0
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+        with self._stop_request.made_by(signal.SIGTERM, signal.SIGINT), ExitStack() as stack:
+            ready = self._start(stack)
+            print(ready, flush=True)  # noqa: T201 - the ready line is the contract with whoever started us
+            self._stop_request.wait()
+            log.info("draining")
+        return 0
 
     def stop(self) -> None:
         """Ask `run` to drain and return."""
-        self._stop_request.make()
-
-    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self._stop_request.make()
 
     def _start(self, stack: ExitStack) -> str:

@@ -5,28 +5,53 @@ from __future__ import annotations
 import subprocess
 import sys
 
-#: With a `threading.Event` in place of the request this stands, or calls itself without end, in every run.
-_PROGRAM = """
-import signal, sys, threading, time
+_STORM = """
+import os, signal, sys, threading, time
 from gateway.stop_request import StopRequest
 
 request = StopRequest()
-signal.signal(signal.SIGUSR1, lambda *_: request.make())
 sys.setswitchinterval(1e-6)
 
-def storm(waiting):
+def storm():
     while True:
-        signal.pthread_kill(waiting, signal.SIGUSR1)
+        os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(0)
 
-threading.Thread(target=storm, args=[threading.main_thread().ident], daemon=True).start()
-until = time.monotonic() + 1.0
-while time.monotonic() < until:
+with request.made_by(signal.SIGTERM):
+    threading.Thread(target=storm, daemon=True).start()
+    until = time.monotonic() + 1.0
+    while time.monotonic() < until:
+        request.wait()
+    print("each was taken", flush=True)
+    os._exit(0)
+"""
+
+_BEFORE_THE_WAIT = """
+import os, signal
+from gateway.stop_request import StopRequest
+
+request = StopRequest()
+with request.made_by(signal.SIGTERM, signal.SIGINT):
+    os.kill(os.getpid(), signal.SIGTERM)
     request.wait()
-print("each was taken")
+    os.kill(os.getpid(), signal.SIGINT)
+    request.wait()
+    request.make()
+    request.wait()
+print(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, signal.set_wakeup_fd(-1))
 """
 
 
+def _run(program: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+
+
 def test_signals_may_come_at_any_moment_of_the_wait() -> None:
-    ended = subprocess.run([sys.executable, "-c", _PROGRAM], capture_output=True, text=True, timeout=60, check=False)
+    """With a `threading.Event` in its place this stands, or calls itself without end."""
+    ended = _run(_STORM)
     assert ended.stdout == "each was taken\n", ended.stderr[-500:]
+
+
+def test_a_signal_before_the_wait_is_not_lost_and_handlers_are_put_back() -> None:
+    ended = _run(_BEFORE_THE_WAIT)
+    assert ended.stdout == "True -1\n", ended.stderr[-500:]
