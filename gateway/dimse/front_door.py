@@ -37,6 +37,7 @@ class FrontDoor:
         self._listener: socket.socket | None = None
         self._lock = threading.Lock()
         self._greeting: Counter[str] = Counter()
+        self._silent: set[socket.socket] = set()
         self._threads: set[threading.Thread] = set()
 
     def open(self, host: str, port: int) -> tuple[str, int]:
@@ -65,12 +66,16 @@ class FrontDoor:
         return str(bound[0]), int(bound[1])
 
     def close(self) -> None:
-        """Take no more connections; those that are there go on."""
+        """Take no more connections, and end those that have not asked for anything yet; the others go on."""
         listener, self._listener = self._listener, None
         if listener is not None:
             with suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)
             listener.close()
+        with self._lock:
+            for connection in self._silent:
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
 
     def wait(self, seconds: float) -> bool:
         """Wait until every connection has ended; return whether they have."""
@@ -98,10 +103,14 @@ class FrontDoor:
                 continue
             host = str(address[0])
             with self._lock:
+                if self._listener is None:
+                    connection.close()
+                    return
                 mine, all_ = self._greeting[host], self._greeting.total()
                 is_welcome = mine < MAXIMUM_GREETING_PER_ADDRESS and all_ < MAXIMUM_GREETING
                 if is_welcome:
                     self._greeting[host] += 1
+                    self._silent.add(connection)
             if not is_welcome:
                 logger.warning("%d connections, %d of them from %s, say nothing: one more was closed", all_, mine, host)
                 connection.close()
@@ -115,7 +124,7 @@ class FrontDoor:
         thread.start()
 
     def _serve(self, connection: socket.socket, host: str) -> None:
-        greeted = _Once(lambda: self._greeted(host))
+        greeted = _Once(lambda: self._greeted(connection, host))
         try:
             self._greet(connection, host, greeted)
         except OSError:
@@ -129,8 +138,9 @@ class FrontDoor:
             with self._lock:
                 self._threads.discard(threading.current_thread())
 
-    def _greeted(self, host: str) -> None:
+    def _greeted(self, connection: socket.socket, host: str) -> None:
         with self._lock:
+            self._silent.discard(connection)
             self._greeting[host] -= 1
             if self._greeting[host] <= 0:
                 del self._greeting[host]
