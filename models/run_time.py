@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from dicom_sr.acquisition import Acquisition
+from models.csv_file import write_csv
 from models.image_qc.assess import assess_image
 from models.registry import find_model
 from models.segmentation.cases import LabelledVolume, case_names, read_cases
@@ -87,10 +88,7 @@ def time_figures(rows: Sequence[Timed]) -> dict[str, Any]:
 
 def write_times(rows: Iterable[Timed], path: Path) -> None:
     """Write as CSV."""
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, [f.name for f in fields(Timed)])
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
+    write_csv(path, [field.name for field in fields(Timed)], (astuple(row) for row in rows))
 
 
 def read_times(path: Path) -> list[Timed]:

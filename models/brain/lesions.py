@@ -5,7 +5,6 @@ One full expert truth is an example, not a claim; lesions known to be new say wh
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -26,6 +25,7 @@ from models.brain.segmenter import BrainSegmenter
 from models.brain.train import BrainTrainingSettings, train_network
 from models.brain.view import score_intensity
 from models.card import METRICS_FILE, WEIGHTS_FILE, write_card
+from models.csv_file import write_csv
 from models.errors import UnusableVolume
 from models.fingerprint import fingerprint_of
 from models.metrics import dice, volume_ml
@@ -275,10 +275,8 @@ def _score(
 
 
 def _write(path: Path, scores: Sequence[LesionScore]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, [field.name for field in fields(LesionScore)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(_rounded(score) for score in scores)
+    names = [field.name for field in fields(LesionScore)]
+    write_csv(path, names, (list(_rounded(score).values()) for score in scores))
 
 
 def _rounded(score: LesionScore) -> dict[str, Any]:

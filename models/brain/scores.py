@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from models.csv_file import write_csv
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrainScore:
@@ -44,12 +46,9 @@ _NUMBERS = ("dice", "hd95", "assd", "volume_ml", "reference_ml")
 
 def write_scores(path: Path, scores: Sequence[BrainScore]) -> None:
     """Write rows as CSV, numbers with four digits."""
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, [field.name for field in fields(BrainScore)], lineterminator="\n")
-        writer.writeheader()
-        for score in scores:
-            row = asdict(score)
-            writer.writerow({key: f"{row[key]:.4f}" if key in _NUMBERS else row[key] for key in row})
+    rows = (asdict(score) for score in scores)
+    written = ([f"{value:.4f}" if name in _NUMBERS else value for name, value in row.items()] for row in rows)
+    write_csv(path, [field.name for field in fields(BrainScore)], written)
 
 
 def read_scores(path: Path) -> list[BrainScore]:

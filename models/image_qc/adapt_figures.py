@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from models.csv_file import write_csv
 from models.image_qc.balance import balanced
 from models.image_qc.network import Domain
 
@@ -75,12 +76,8 @@ def figures_of(rows: Sequence[Row]) -> dict[str, Any]:
 
 def write_rows(rows: Iterable[Row], path: Path) -> None:
     """Write the table as CSV."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    names = list(Row.__slots__)
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(names)
-        writer.writerows([_written(getattr(row, name)) for name in names] for row in rows)
+    names = [field.name for field in fields(Row)]
+    write_csv(path, names, ([_written(value) for value in astuple(row)] for row in rows))
 
 
 def read_rows(path: Path) -> list[Row]:

@@ -6,7 +6,7 @@ import csv
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from dicom_sr.acquisition import Acquisition
 from dicom_sr.verdict import Outcome, decide
 from dicom_sr.volume import Grid, Volume
 from models.card import METRICS_FILE
+from models.csv_file import write_csv
+from models.errors import UnusableVolume
 from models.image_qc.adapt_figures import SCANS_FILE, figures_of, read_rows
 from models.image_qc.artefacts import Artefact, degrade
 from models.image_qc.assess import assess_image, criteria_for
@@ -127,12 +129,7 @@ def figures_again(folder: Path) -> dict[str, Any]:
 
 def write_images(rows: Iterable[Judged], path: Path) -> None:
     """Write as CSV."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    names = ["image", "kind", "variant", "target", "outcome", "tier", "reasons"]
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(names)
-        writer.writerows([getattr(row, name) for name in names] for row in rows)
+    write_csv(path, [field.name for field in fields(Judged)], (astuple(row) for row in rows))
 
 
 def read_images(path: Path) -> list[Judged]:
@@ -143,6 +140,8 @@ def read_images(path: Path) -> list[Judged]:
 
 def _judge_all(data: Path) -> Iterator[Judged]:
     names = split_patients(p.name.removesuffix(".nii.gz") for p in (data / "images").glob("*.nii.gz"))[Split.TEST]
+    if not names:
+        raise UnusableVolume("the folder holds no images/NAME.nii.gz of patients to test on")
     for number, name in enumerate(names):
         volume = read_nifti(data / "images" / f"{name}.nii.gz")
         yield from _judge_one(name, volume, _CROP, seed=number)

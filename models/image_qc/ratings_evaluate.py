@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from models.csv_file import write_csv
 from models.image_qc.balance import balanced
 from models.image_qc.grading import fit_logistic
 from models.image_qc.site_thresholds import (
@@ -112,12 +113,9 @@ def score_ratings(path: Path, folder: Path) -> None:
     """Score every rated scan of the table at `path` by models of the other sites; write ``site_scores.csv``."""
     scans = read_ratings(path)
     scores, free = leave_one_site_out(scans, scans.names), leave_one_site_out(scans, FREE_METRICS)
-    with (folder / SCORES_FILE).open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["site", "bad", "score", "score_without_tissue"])
-        for row in zip(scans.sites, scans.bad, scores, free, strict=True):
-            site, bad, *numbers = row
-            writer.writerow([site, int(bad), *(f"{number:.4f}" for number in numbers)])
+    rows = zip(scans.sites, scans.bad, scores, free, strict=True)
+    written = ([site, int(bad), *(f"{number:.4f}" for number in numbers)] for site, bad, *numbers in rows)
+    write_csv(folder / SCORES_FILE, ["site", "bad", "score", "score_without_tissue"], written)
 
 
 def rating_figures(folder: Path) -> dict[str, Any]:

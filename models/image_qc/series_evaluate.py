@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 from dicom_sr.acquisition import Acquisition
 from dicom_sr.verdict import Outcome, decide
 from dicom_sr.volume import Grid, Volume
+from models.csv_file import write_csv
 from models.image_qc.assess import assess_image, criteria_for
 from models.image_qc.balance import balanced
 from models.image_qc.simulation import Reject, rejected
@@ -107,10 +108,7 @@ def judge_series(images: Iterable[SeriesImage]) -> Iterator[SeriesRow]:
 
 def write_series(rows: Iterable[SeriesRow], path: Path) -> None:
     """Write as CSV."""
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, [f.name for f in fields(SeriesRow)])
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
+    write_csv(path, [field.name for field in fields(SeriesRow)], (astuple(row) for row in rows))
 
 
 def read_series(path: Path) -> list[SeriesRow]:

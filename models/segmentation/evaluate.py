@@ -11,7 +11,7 @@ import csv
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy as np
 
 from dicom_sr.segmentation import Mask
 from models.card import METRICS_FILE
+from models.csv_file import write_csv
 from models.errors import UnusableVolume
 from models.metrics import assd, dice, hd95, surface_dice, volume_ml
 from models.registry import ModelCard, find_model
@@ -117,13 +118,8 @@ def write_report(
     folder: Path, scores: Sequence[CaseScore], *, cards: Sequence[ModelCard], split: Split
 ) -> dict[str, Any]:
     """Write ``cases.csv``, then ``metrics.json`` from the rows as they stand in it; returns the latter's content."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / CASES_FILE).open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, [field.name for field in fields(CaseScore)], lineterminator="\n")
-        writer.writeheader()
-        for score in scores:
-            row = asdict(score)
-            writer.writerow({key: f"{value:.5f}" if isinstance(value, float) else value for key, value in row.items()})
+    written = ([f"{value:.5f}" if isinstance(value, float) else value for value in astuple(s)] for s in scores)
+    write_csv(folder / CASES_FILE, [field.name for field in fields(CaseScore)], written)
     report = summary(read_scores(folder / CASES_FILE), cards=cards, split=split)
     (folder / METRICS_FILE).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return report

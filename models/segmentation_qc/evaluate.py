@@ -14,6 +14,7 @@ from dicom_sr.segmentation import Mask
 from dicom_sr.verdict import decide
 from dicom_sr.volume import Volume
 from models.card import METRICS_FILE
+from models.csv_file import write_csv
 from models.preprocess import PreprocessPlan
 from models.registry import ModelCard, find_model
 from models.run_time import TIMES_FILE, read_times, time_figures
@@ -92,11 +93,8 @@ def figures_again(folder: Path, card: ModelCard | None = None) -> Figures:
 
 def write_accidents(rows: Iterable[Mapping[str, str]], path: Path) -> None:
     """Write the verdicts on accidents as CSV."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, ["case", "accident", "outcome"])
-        writer.writeheader()
-        writer.writerows(rows)
+    names = ("case", "accident", "outcome")
+    write_csv(path, names, ([row[name] for name in names] for row in rows))
 
 
 def read_accidents(path: Path) -> list[Mapping[str, str]]:

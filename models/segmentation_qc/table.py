@@ -6,7 +6,8 @@ import csv
 import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from torch import nn
 
 from dicom_sr.segmentation import Mask
 from dicom_sr.verdict import Finding
-from models.errors import InvalidModel
+from models.csv_file import write_csv
+from models.errors import InvalidModel, UnusableVolume
 from models.metrics import dice, hd95
 from models.segmentation.cases import LabelledVolume
 from models.segmentation_qc.calibrated import Calibration
@@ -138,16 +140,13 @@ def lines_of(
 
 def write_table(lines: Iterable[Line], path: Path) -> None:
     """Write as CSV, one column per piece of evidence."""
+    coming = iter(lines)
+    first = next(coming, None)
+    if first is None:
+        raise UnusableVolume("there was no image to make candidates of")
     plain = [f.name for f in fields(Line) if f.name != "evidence"]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        for number, line in enumerate(lines):
-            if number == 0:
-                writer.writerow([*plain, *evidence_names(len(line.evidence))])
-            values = asdict(line)
-            writer.writerow(["" if values[name] is None else values[name] for name in plain] + list(line.evidence))
-            stream.flush()
+    rows = ([*(getattr(line, name) for name in plain), *line.evidence] for line in chain([first], coming))
+    write_csv(path, [*plain, *evidence_names(len(first.evidence))], rows)
 
 
 def read_table(path: Path) -> list[Line]:

@@ -6,12 +6,13 @@ import csv
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
 from dicom_sr.segmentation import Mask
+from models.csv_file import write_csv
 from models.errors import InvalidModel
 from models.metrics import dice
 from models.segmentation.cases import LabelledVolume
@@ -147,10 +148,7 @@ def painted_lines(
 
 def write_paintings(lines: Iterable[PaintedLine], path: Path) -> None:
     """Write as CSV."""
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, [f.name for f in fields(PaintedLine)])
-        writer.writeheader()
-        writer.writerows(asdict(line) for line in lines)
+    write_csv(path, [field.name for field in fields(PaintedLine)], (astuple(line) for line in lines))
 
 
 def read_paintings(path: Path) -> list[PaintedLine]:
