@@ -6,7 +6,8 @@ import errno
 import ipaddress
 import os
 import socket
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -24,6 +25,24 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 def pytest_make_parametrize_id(val: object) -> str | None:
     """Name bytes by their number: archives hold the time, and pytest-xdist needs the same names in every process."""
     return f"{len(val)}-bytes" if isinstance(val, bytes) else None
+
+
+@pytest.fixture
+def overread(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run one command line in this process; returns exit code, standard output and standard error."""
+    from gateway import cli
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        # A log set up here would outlive the test; `tests/gateway/test_logs.py` sets it up in processes of their own.
+        monkeypatch.setattr("gateway.logs.configure", lambda **_: None)
+        monkeypatch.setattr(sys, "argv", ["overread", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capfd.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return run
 
 
 @pytest.fixture(autouse=True, scope="session")

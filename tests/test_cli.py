@@ -14,8 +14,7 @@ from typing import Any
 
 import pytest
 
-from gateway import cli
-from gateway.commands import evaluation
+from gateway.commands import data_sets, evaluation
 from gateway.config import NodeConfig
 from gateway.dimse.node import DicomNode
 from gateway.services.receive import Receiver
@@ -29,23 +28,6 @@ VERBS = (
     *("init", "check", "serve", "demo", "send", "echo", "cases", "show", "review", "edit", "bundle", "holds"),
     *("models", "train", "evaluate", "replay", "audit", "conformance", "version"),
 )
-
-
-@pytest.fixture
-def overread(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Run one command line in this process; returns exit code, standard output and standard error."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        # A log set up here would outlive the test; `tests/gateway/test_logs.py` sets it up in processes of their own.
-        monkeypatch.setattr("gateway.logs.configure", lambda **_: None)
-        monkeypatch.setattr(sys, "argv", ["overread", *map(str, arguments)])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capfd.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
 
 
 @pytest.fixture
@@ -400,6 +382,7 @@ def test_models_are_listed_and_verified(overread: Callable[..., tuple[int, str, 
         ("segmentation-qc", "models.segmentation_qc.train.train", ["hippocampus-qc"]),
         ("nnqc", "models.segmentation_qc.nnqc.evaluate.train_and_calibrate", ["hippocampus-nnqc"]),
         ("nnqc-further", "models.segmentation_qc.nnqc.evaluate.train_and_calibrate", ["hippocampus-nnqc"]),
+        ("nnqc-calibration", "models.segmentation_qc.nnqc.evaluate.calibrate_shipped", ["hippocampus-nnqc"]),
         ("image-qc", "models.image_qc.train.train", ["image-qc"]),
     ],
 )
@@ -427,11 +410,18 @@ def test_train_finds_the_data_set_and_names_the_weights(
     assert json.loads(out)["weights"] == [str(folder) for folder in expected]
 
 
+def every_data_set(folder: Path) -> Path:
+    """Make the folders that measuring looks for, with nothing in them."""
+    for name in {*data_sets.HEADS, *data_sets.TWO_SEQUENCES, *data_sets.of_image_qc()}:
+        (folder / "data" / name).mkdir(parents=True)
+    return folder / "data"
+
+
 def test_evaluate_all_measures_every_family_into_a_folder_of_its_own(
     overread: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(evaluation, "_measure", lambda family, data, out: {"family": family, "out": str(out)})
-    code, out, _ = overread("evaluate", "all", tmp_path, "--out", tmp_path / "r", "--json")
+    code, out, _ = overread("evaluate", "all", every_data_set(tmp_path), "--out", tmp_path / "r", "--json")
     assert code == 0
     families = [one for one in evaluation.Evaluable if one is not evaluation.Evaluable.ALL]
     assert "image-qc-adaptation" in families
@@ -458,7 +448,7 @@ def test_evaluate_writes_the_table_into_the_file_that_is_named_and_leaves_the_re
     monkeypatch.setattr(evaluation, "_measure", lambda *_: {})
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- generated: measured -->\nold\n<!-- end of measured -->\nafter\n")
-    code, _, _ = overread("evaluate", "image-qc", tmp_path, "--table", page)
+    code, _, _ = overread("evaluate", "image-qc", every_data_set(tmp_path), "--table", page)
     assert code == 0
     first, *rows, last = page.read_text().splitlines()
     assert (first, last) == ("before", "after")

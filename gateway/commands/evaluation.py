@@ -9,8 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
+from gateway.commands import data_sets
 from gateway.commands.output import AsJson, print_json
-from gateway.commands.training import WORK, DataFolderArgument, hippocampus_folder
+from gateway.commands.training import WORK, DataFolderArgument
 
 
 class Evaluable(StrEnum):
@@ -49,6 +50,8 @@ def evaluate(
     Writes metrics.json and one row per case, with confidence intervals and a simple baseline beside each figure.
     """
     chosen = [one for one in Evaluable if one is not Evaluable.ALL] if family is Evaluable.ALL else [family]
+    for one in chosen:
+        _need_data(one, data, out)
     reports = {}
     for one in chosen:
         target = out / one.value if out is not None and family is Evaluable.ALL else out
@@ -64,6 +67,20 @@ def evaluate(
 
     for line in as_lines(reports[family.value]):
         typer.echo(line)
+
+
+def _need_data(family: Evaluable, data: Path, out: Path | None) -> None:
+    """End the verb before a report beside shipped weights is written over with less."""
+    match family:
+        case Evaluable.BRAIN_MASK | Evaluable.LESIONS:
+            data_sets.need(data, data_sets.HEADS, why=f"evaluate {family}")
+        case Evaluable.IMAGE_QC_ADAPTATION:
+            data_sets.need(data, data_sets.TWO_SEQUENCES, why=f"evaluate {family}")
+        case Evaluable.IMAGE_QC if out is None:
+            data_sets.need(data, data_sets.of_image_qc(), why=f"evaluate {family} without --out")
+        case _:
+            # Each says itself what it does not find.
+            return
 
 
 def _measure(family: Evaluable, data: Path, out: Path | None) -> Mapping[str, Any]:
@@ -84,14 +101,14 @@ def _measure(family: Evaluable, data: Path, out: Path | None) -> Mapping[str, An
             from models.evaluate import Family
             from models.evaluate import evaluate as measure
 
-            return measure(Family(family.value), hippocampus_folder(data), out)
+            return measure(Family(family.value), data_sets.hippocampus_folder(data), out)
 
 
 def _evaluate_image_qc(data: Path, out: Path | None) -> Mapping[str, Any]:
     from gateway.commands.dicom_series import read_every_series
     from models.image_qc.evaluate import evaluate as evaluate_image_qc
 
-    return evaluate_image_qc(hippocampus_folder(data), out, series=read_every_series(data))
+    return evaluate_image_qc(data_sets.hippocampus_folder(data), out, series=read_every_series(data))
 
 
 def _study_adaptation(data: Path, out: Path | None) -> Mapping[str, Any]:

@@ -9,25 +9,29 @@ from typing import Annotated, Any
 
 import typer
 
+from gateway.commands import data_sets
 from gateway.commands.output import AsJson, ExitCode, end, print_json, print_table
 
 DataFolderArgument = Annotated[
     Path,
     typer.Argument(help="Folder with the data, or the folder that holds all data sets.", exists=True, file_okay=False),
 ]
-#: Data set of the hippocampus models below a folder that holds all data sets.
-_HIPPOCAMPUS = "hippocampus_msd"
 #: What training leaves for evaluation and does not ship: snapshots, tables of candidates.
 WORK = Path(".work")
 
 
 class Trainable(StrEnum):
-    """What can be trained; ``nnqc-further`` goes on from the shipped nnQC in place of starting anew."""
+    """What can be trained.
+
+    ``nnqc-further`` goes on from the shipped nnQC in place of starting anew; ``nnqc-calibration`` leaves its networks
+    as they are and fits scorer and thresholds to the QC model that ships now.
+    """
 
     SEGMENTATION = "segmentation"
     SEGMENTATION_QC = "segmentation-qc"
     NNQC = "nnqc"
     NNQC_FURTHER = "nnqc-further"
+    NNQC_CALIBRATION = "nnqc-calibration"
     IMAGE_QC = "image-qc"
     BRAIN_MASK = "brain-mask"
     LESIONS = "lesions"
@@ -79,7 +83,7 @@ def train(
     from gateway import logs
 
     logs.configure()
-    folder = hippocampus_folder(data)
+    folder = data_sets.hippocampus_folder(data)
     budget = _Budget(minutes=minutes, seed=seed, threads=threads)
     match family:
         case Trainable.SEGMENTATION:
@@ -88,6 +92,8 @@ def train(
             written = [_train_segmentation_qc(folder, out, budget)]
         case Trainable.NNQC | Trainable.NNQC_FURTHER:
             written = [_train_nnqc(folder, out, budget, further=family is Trainable.NNQC_FURTHER)]
+        case Trainable.NNQC_CALIBRATION:
+            written = [_calibrate_nnqc(folder, out, budget)]
         case Trainable.IMAGE_QC:
             written = [_train_image_qc(folder, out)]
         case Trainable.BRAIN_MASK | Trainable.LESIONS:
@@ -136,10 +142,21 @@ def _train_nnqc(data: Path, out: Path, budget: _Budget, *, further: bool) -> Pat
     return train_and_calibrate(data, out / NAME, work=WORK / NAME, failures=WORK / COMPANION, settings=settings)
 
 
+def _calibrate_nnqc(data: Path, out: Path, budget: _Budget) -> Path:
+    import torch
+
+    from models.segmentation_qc.nnqc.evaluate import calibrate_shipped
+    from models.segmentation_qc.nnqc.train import NAME
+
+    torch.set_num_threads(budget.threads)
+    return calibrate_shipped(data, out / NAME)
+
+
 def _train_brain(family: Trainable, data: Path, out: Path, budget: _Budget) -> list[Path]:
     from gateway.commands.brain_models import train_brain_mask, train_lesions
     from models.brain.train import BrainTrainingSettings
 
+    data_sets.need(data, data_sets.HEADS, why=f"train {family}")
     settings = BrainTrainingSettings(minutes=budget.minutes, seed=budget.seed, threads=budget.threads)
     train_them = train_brain_mask if family is Trainable.BRAIN_MASK else train_lesions
     return train_them(data, out, work=WORK, settings=settings)
@@ -150,8 +167,3 @@ def _train_image_qc(data: Path, out: Path) -> Path:
     from models.image_qc.train import train
 
     return train(data, out / WEIGHTS_NAME)
-
-
-def hippocampus_folder(data: Path) -> Path:
-    """Return the folder of the hippocampus data set: below a folder of all data sets, or `data` itself."""
-    return data / _HIPPOCAMPUS if (data / _HIPPOCAMPUS).is_dir() else data

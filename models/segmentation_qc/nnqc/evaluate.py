@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.card import METRICS_FILE, read_card, write_card
+from models.card import FINGERPRINT_FILE, METRICS_FILE, WEIGHTS_FILE, read_card, write_card
 from models.registry import ModelCard, find_model
 from models.segmentation.cases import LabelledVolume, case_names, read_cases
 from models.segmentation_qc.calibrate import calibrate
@@ -118,6 +119,34 @@ def recalibrate_nnqc(data: Path, folder: Path, *, bench: Bench) -> None:
     lines, _ = bench.measure(cases_of(data, Split.QC_TRAIN, Split.CALIBRATION))
     write_table(lines, folder / TABLE_FILE)
     finish_nnqc(folder)
+
+
+def calibrate_shipped(data: Path, out: Path, *, failures: Path = SNAPSHOTS) -> Path:
+    """Copy the shipped nnQC to `out` and calibrate it with the QC model that ships now; returns `out`.
+
+    Parameters
+    ----------
+    data : Path
+        Folder with ``images/NAME.nii.gz`` and ``labels/NAME.nii.gz``.
+    out : Path
+        Weights folder to write.
+    failures : Path
+        Folder with the snapshots of undertrained networks.
+
+    Raises
+    ------
+    ModelError
+        If data or models are missing or unusable.
+    """
+    shipped = find_model(NAME)
+    companion = find_model(str(read_card(shipped.folder)["companion"]["name"]), (shipped.folder.parent,))
+    out.mkdir(parents=True, exist_ok=True)
+    for name in (WEIGHTS_FILE, FINGERPRINT_FILE):
+        shutil.copyfile(shipped.folder / name, out / name)
+    card = {key: value for key, value in read_card(shipped.folder).items() if key != "sha256"}
+    write_card(out, {**card, "companion": {"name": companion.name, "digest": companion.digest}})
+    recalibrate_nnqc(data, out, bench=open_bench(data, find_model(str(out)), failures=failures))
+    return out
 
 
 def train_and_calibrate(data: Path, out: Path, *, work: Path, failures: Path, settings: NnqcTrainingSettings) -> Path:

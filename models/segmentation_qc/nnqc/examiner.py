@@ -124,7 +124,10 @@ def companion_of(card: ModelCard) -> ModelCard:
         raise InvalidModel("the card of an nnQC model names the QC model it completes, with its digest")
     companion = find_model(str(named["name"]), (card.folder.parent,))
     if companion.digest != named["digest"]:
-        raise InvalidModel("nnQC was calibrated with another version of the QC model it completes; calibrate it again")
+        raise InvalidModel(
+            "nnQC was calibrated with another version of the QC model it completes; calibrate it anew with "
+            "`overread train nnqc-calibration`"
+        )
     verify(companion)
     return companion
 

@@ -20,9 +20,10 @@ from models.segmentation_qc.accidents import accidents_of
 from models.segmentation_qc.assess import criteria_for, load_segmentation_qc
 from models.segmentation_qc.evaluate import ACCIDENTS_FILE, CANDIDATES_FILE, read_accidents
 from models.segmentation_qc.judge import NetworkSegmentationQc
-from models.segmentation_qc.nnqc.evaluate import PAINTINGS_FILE, nnqc_figures_again
-from models.segmentation_qc.nnqc.examiner import DiffusionExaminer
-from models.segmentation_qc.nnqc.measure import read_paintings
+from models.segmentation_qc.nnqc import evaluate
+from models.segmentation_qc.nnqc.evaluate import PAINTINGS_FILE, calibrate_shipped, nnqc_figures_again
+from models.segmentation_qc.nnqc.examiner import DiffusionExaminer, companion_of
+from models.segmentation_qc.nnqc.measure import Measured, read_paintings
 from models.segmentation_qc.nnqc.train import NAME
 from models.segmentation_qc.structures import HIPPOCAMPUS_PLAN
 from models.segmentation_qc.table import masks_of, read_table
@@ -159,3 +160,22 @@ def test_figures_follow_from_the_tables(tmp_path: Path) -> None:
         shutil.copy(CARD.folder / name, tmp_path)
     again = nnqc_figures_again(tmp_path, CARD)
     assert json.loads(json.dumps(again)) == json.loads((CARD.folder / "metrics.json").read_text())
+
+
+class MeasuredAlready:
+    """In place of half an hour of painting: the candidates of the shipped table."""
+
+    def measure(self, _cases: list[LabelledVolume]) -> Measured:
+        return read_table(CARD.folder / TABLE_FILE), []
+
+
+def test_calibrating_the_shipped_one_again_gives_the_same_and_names_the_companion_of_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "cases_of", lambda *_: [])
+    monkeypatch.setattr(evaluate, "open_bench", lambda *_, **__: MeasuredAlready())
+    again = find_model(str(calibrate_shipped(tmp_path, tmp_path / "w" / NAME)))
+    verify(again)
+    assert companion_of(again).digest == find_model("hippocampus-qc").digest
+    assert (again.folder / "calibration.json").read_text() == (CARD.folder / "calibration.json").read_text()
+    assert again.digest == CARD.digest
