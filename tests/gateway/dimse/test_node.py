@@ -389,13 +389,12 @@ def test_a_silent_connection_is_closed_after_a_while(folder: ReceivingFolder, mo
 
 
 def test_a_connection_that_asks_for_nothing_does_not_hold_up_the_end(folder: ReceivingFolder) -> None:
-    with folder.node() as (node, port):
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
-            assert _can_associate(port)
-            started = time.monotonic()
-            node.stop(drain_seconds=8.0)
-            assert time.monotonic() - started < 4.0
-            assert connection.recv(1) == b""
+    with folder.node() as (node, port), socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        assert _can_associate(port)
+        started = time.monotonic()
+        node.stop(drain_seconds=8.0)
+        assert time.monotonic() - started < 4.0
+        assert connection.recv(1) == b""
 
 
 def test_more_silent_connections_than_one_address_may_hold_are_closed(
