@@ -58,7 +58,7 @@ def evaluate_brain_mask(data: Path, out: Path | None, *, work: Path) -> Mapping[
 def evaluate_lesions(data: Path, out: Path | None, *, work: Path) -> Mapping[str, Any]:
     """Measure the shipped lesion finder and the networks beside it on patients they did not see.
 
-    The networks do not ship: what `work` has none of is trained first, half an hour of one core.
+    The networks do not ship: where `work` has none they are trained first, five minutes of one core.
     """
     heads = list(read_heads(data, read_folder))
     name = lesions.NETWORK_NAME

@@ -140,10 +140,12 @@ def test_tables_hold_the_patients_they_should_and_share_none() -> None:
     ]
 
 
-def test_published_accidents_were_never_accepted() -> None:
+def test_of_the_published_accidents_one_was_accepted_a_strangers_mask_that_happens_to_fit() -> None:
+    """Its Dice with the experts is .77, .76 and .74; the default QC asks a person to look at it."""
     rows = read_accidents(CARD.folder / ACCIDENTS_FILE)
-    assert len({row["case"] for row in rows}) >= 8
-    assert [row for row in rows if row["outcome"] == "ACCEPT"] == []
+    assert len(rows) == 16 * len({row["case"] for row in rows}) == 16 * 42
+    accepted = [(row["case"], row["accident"]) for row in rows if row["outcome"] == "ACCEPT"]
+    assert accepted == [("hippocampus_189", "another patient's perfect mask")]
 
 
 def test_what_is_said_of_the_gain_is_what_was_measured() -> None:
