@@ -21,7 +21,7 @@ class ReactorCheckpoint:
     Parameters
     ----------
     association : Association
-        Its thread waits here between two messages. Whoever closes it in that thread does not wait for it.
+        Its thread waits here between two messages, and converses itself without closing it.
     """
 
     def __init__(self, association: Association) -> None:
@@ -39,18 +39,20 @@ class ReactorCheckpoint:
             self._stands = False
 
     def set(self) -> None:
-        """Open it."""
+        """Open it; the association's own thread, which opens it after each request of its own, has not closed it."""
+        if threading.current_thread() is self._association:
+            return
         with self._changed:
             self._is_open = True
             self._changed.notify_all()
 
     def clear(self) -> None:
-        """Close it, and wait until the association's thread stands here, or ends, or somebody opens it to end it."""
+        """Close it, and wait until the association's thread stands here, has ended or is to end."""
+        if threading.current_thread() is self._association:
+            return
         with self._changed:
             self._is_open = False
-            if threading.current_thread() is self._association:
-                return
-            while not self._stands and not self._is_open and self._association.is_alive():
+            while not self._stands and self._association.is_alive() and not self._association._kill:
                 self._changed.wait(0.05)
 
 

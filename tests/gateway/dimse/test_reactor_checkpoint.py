@@ -20,6 +20,7 @@ class SlowReactor(threading.Thread):
         super().__init__(daemon=True)
         self.checkpoint = ReactorCheckpoint(cast(Association, self))
         self.looks = 0
+        self._kill = False
         self.is_ended = False
         self.converses = converses
 
@@ -76,15 +77,29 @@ def test_the_thread_itself_may_converse() -> None:
     assert not reactor.is_alive()
 
 
-def test_nobody_waits_for_it_once_it_is_opened_to_end_the_association() -> None:
+def test_one_thread_converses_at_a_time_also_while_the_thread_itself_does() -> None:
+    reactor = SlowReactor(converses=True)
+    reactor.start()
+    for _ in range(5):
+        reactor.checkpoint.clear()
+        looks = reactor.looks
+        time.sleep(0.05)
+        assert reactor.looks == looks
+        reactor.checkpoint.set()
+    reactor.is_ended = True
+    reactor.join(5)
+
+
+def test_nobody_waits_for_it_once_the_association_is_to_end() -> None:
     reactor = SlowReactor()
-    closing = threading.Thread(target=reactor.checkpoint.clear, daemon=True)
     # Alive, and nowhere near the checkpoint.
     reactor.is_alive = lambda: True  # type: ignore[method-assign]
+    closing = threading.Thread(target=reactor.checkpoint.clear, daemon=True)
     closing.start()
     time.sleep(0.1)
     assert closing.is_alive()
     reactor.checkpoint.set()
+    reactor._kill = True
     closing.join(5)
     assert not closing.is_alive()
 
