@@ -25,15 +25,15 @@ def demo(
 
     Study in, verdict, SEG and reports out, an edit back, and only what it touches runs again.
     """
-    import signal
-
     from gateway import logs
     from gateway.client.sending import find_parcels
+    from gateway.demo.interruption import Interruption
     from gateway.demo.tour import Tour
 
     logs.configure()
     # Ended by its process id it takes the gateway and the stand-in PACS with it, as by Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interruption = Interruption()
+    interruption.listen()
     folder = Path(tempfile.mkdtemp(prefix="overread-demo-"))
     parcels = find_parcels([study or _sample(folder)])
     studies = {parcel.study_instance_uid for parcel in parcels}
@@ -42,7 +42,8 @@ def demo(
         end(ExitCode.FAILED, f"{found} found in {study}: name the folder of one study")
     typer.echo(f"study     {study or 'a synthetic T1 crop made by code'}")
     try:
-        with Tour(folder, typer.echo, ports=(0, 0) if once else _usual_ports()) as tour:
+        ports = (0, 0) if once else _usual_ports()
+        with Tour(folder, typer.echo, interruption=interruption, ports=ports) as tour:
             case = tour.run(parcels)
             typer.echo("")
             typer.echo(f"look      at {tour.url}/cases/{case} ; everything lies in {folder}")

@@ -15,6 +15,7 @@ from typing import Any, Self
 from gateway.client.http import GatewayClient
 from gateway.client.sending import find_parcels, is_accepted, send_parcels
 from gateway.client.waiting import Settled, wait_for_verdicts
+from gateway.demo.interruption import Interruption
 from gateway.demo.pacs import StandInPacs
 from gateway.demo.viewer import edit_seg
 from gateway.dimse.scu import RemoteNode
@@ -44,13 +45,16 @@ class Tour:
         Empty folder for the gateway's data, the PACS and the edited object.
     say : callable
         Prints a line.
+    interruption : Interruption
+        What may end it early.
     ports : tuple of int, (dicom, http)
         Ports of the gateway; 0 takes a free one.
     """
 
-    def __init__(self, folder: Path, say: Say, *, ports: tuple[int, int] = (0, 0)) -> None:
+    def __init__(self, folder: Path, say: Say, *, interruption: Interruption, ports: tuple[int, int] = (0, 0)) -> None:
         self._folder = folder
         self._say = say
+        self._interruption = interruption
         self._ports = ports
         self._running = ExitStack()
 
@@ -59,8 +63,9 @@ class Tour:
         with self._running as starting:
             self._pacs = StandInPacs(self._folder / "pacs")
             starting.callback(self._pacs.stop)
-            self._process = self._start()
-            starting.callback(self._stop_gateway)
+            with self._interruption.held_back():
+                self._process = self._start()
+                starting.callback(self._stop_gateway)
             ready = self._wait_ready()
             self._running = starting.pop_all()
         self._host, self._port, self._aet = ready["host"], int(ready["port"]), ready["aet"]

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import time
 
+#: Below where Linux takes the ports of outgoing connections from: one of those may be gone a moment later.
+_FIRST, _LAST = 20_000, 32_000
+_random = random.SystemRandom()
+
 
 def free_port() -> int:
-    """Return a loopback TCP port that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a loopback TCP port that nobody uses now, and that no outgoing connection will be given."""
+    while True:
+        port = _random.randrange(_FIRST, _LAST)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 def wait_for_port(port: int, *, seconds: float = 20.0) -> None:
