@@ -17,10 +17,11 @@ def write_csv(path: Path, names: Sequence[str], rows: Iterable[Sequence[object]]
     names : sequence of str
         Columns.
     rows : iterable of sequence
-        Each row is in ``PATH.part`` as soon as it is computed, so that what an interruption leaves can be looked at.
+        Each is in ``NAME.part.csv`` as soon as it is computed, so that what an interruption leaves can be looked at; it
+        is a report like the table, which the seal of a weights folder leaves out.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
+    part = path.with_suffix(f".part{path.suffix}")
     with part.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(names)

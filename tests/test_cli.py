@@ -14,11 +14,13 @@ from typing import Any
 
 import pytest
 
-from gateway.commands import data_sets, evaluation
+from gateway.commands import evaluation
 from gateway.config import NodeConfig
 from gateway.dimse.node import DicomNode
 from gateway.services.receive import Receiver
 from gateway.store.tables import Case
+from models.brain import heads
+from models.image_qc import evaluate, real_scans
 from models.measured import goals
 from tests.support.make_series import make_mr_series
 from tests.support.web_gateway import Bench, serving
@@ -412,7 +414,7 @@ def test_train_finds_the_data_set_and_names_the_weights(
 
 def every_data_set(folder: Path) -> Path:
     """Make the folders that measuring looks for, with nothing in them."""
-    for name in {*data_sets.HEADS, *data_sets.TWO_SEQUENCES, *data_sets.of_image_qc()}:
+    for name in {*heads.DATA_SETS, *real_scans.DATA_SETS, *evaluate.DATA_SETS}:
         (folder / "data" / name).mkdir(parents=True)
     return folder / "data"
 

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from gateway.commands.heads import read_folder
 from models.brain import brain_mask, lesions, quality_weights
 from models.brain.heads import read_heads, read_lesion_masks
@@ -64,6 +62,5 @@ def evaluate_lesions(data: Path, out: Path | None, *, work: Path) -> Mapping[str
     name = lesions.NETWORK_NAME
     folder = work / name
     if not (folder / CARD_FILE).is_file():
-        settings = BrainTrainingSettings(threads=torch.get_num_threads())
-        lesions.train(heads, list(read_lesion_masks(data)), folder, work=work / "members" / name, settings=settings)
+        lesions.train(heads, list(read_lesion_masks(data)), folder, work=work / "members" / name)
     return lesions.evaluate(heads, data, find_model(lesions.NAME), out, networks=find_model(str(folder)))

@@ -1,4 +1,4 @@
-"""Which data sets training and measuring read, below one folder, and what to say when some are not there."""
+"""The data sets that training and measuring read, below one folder, and what to say when some are not there."""
 
 from __future__ import annotations
 
@@ -8,26 +8,12 @@ from typing import Final
 
 from gateway.commands.output import ExitCode, end
 
-HIPPOCAMPUS: Final = "hippocampus_msd"
-_LESIONS: Final = "ms_lesion_nifti"
-_TUMOUR: Final = "brain_tumor_mr_dicom"
-_SIEMENS: Final = "brain_t1_siemens_dicom"
-#: Heads of the brain models.
-HEADS: Final = (_LESIONS, _SIEMENS, "odd_dicom", _TUMOUR)
-#: Heads and crops of the two-headed network.
-TWO_SEQUENCES: Final = (HIPPOCAMPUS, _LESIONS, _SIEMENS, _TUMOUR)
+_HIPPOCAMPUS: Final = "hippocampus_msd"
 
 
 def hippocampus_folder(data: Path) -> Path:
     """Return the folder of the hippocampus data set: below a folder of all data sets, or `data` itself."""
-    return data / HIPPOCAMPUS if (data / HIPPOCAMPUS).is_dir() else data
-
-
-def of_image_qc() -> tuple[str, ...]:
-    """Return everything that image QC is measured on."""
-    from models.image_qc.series_evaluate import SERIES_FOLDERS
-
-    return HIPPOCAMPUS, _LESIONS, "spinal_cord", "qc_ratings", *SERIES_FOLDERS
+    return data / _HIPPOCAMPUS if (data / _HIPPOCAMPUS).is_dir() else data
 
 
 def need(data: Path, names: Iterable[str], *, why: str) -> None:

@@ -73,11 +73,17 @@ def _need_data(family: Evaluable, data: Path, out: Path | None) -> None:
     """End the verb before a report beside shipped weights is written over with less."""
     match family:
         case Evaluable.BRAIN_MASK | Evaluable.LESIONS:
-            data_sets.need(data, data_sets.HEADS, why=f"evaluate {family}")
+            from models.brain.heads import DATA_SETS as heads
+
+            data_sets.need(data, heads, why=f"evaluate {family}")
         case Evaluable.IMAGE_QC_ADAPTATION:
-            data_sets.need(data, data_sets.TWO_SEQUENCES, why=f"evaluate {family}")
+            from models.image_qc.real_scans import DATA_SETS as scans
+
+            data_sets.need(data, scans, why=f"evaluate {family}")
         case Evaluable.IMAGE_QC if out is None:
-            data_sets.need(data, data_sets.of_image_qc(), why=f"evaluate {family} without --out")
+            from models.image_qc.evaluate import DATA_SETS as images
+
+            data_sets.need(data, images, why=f"evaluate {family} without --out")
         case _:
             # Each says itself what it does not find.
             return

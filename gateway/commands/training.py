@@ -154,9 +154,10 @@ def _calibrate_nnqc(data: Path, out: Path, budget: _Budget) -> Path:
 
 def _train_brain(family: Trainable, data: Path, out: Path, budget: _Budget) -> list[Path]:
     from gateway.commands.brain_models import train_brain_mask, train_lesions
+    from models.brain.heads import DATA_SETS
     from models.brain.train import BrainTrainingSettings
 
-    data_sets.need(data, data_sets.HEADS, why=f"train {family}")
+    data_sets.need(data, DATA_SETS, why=f"train {family}")
     settings = BrainTrainingSettings(minutes=budget.minutes, seed=budget.seed, threads=budget.threads)
     train_them = train_brain_mask if family is Trainable.BRAIN_MASK else train_lesions
     return train_them(data, out, work=WORK, settings=settings)

@@ -67,6 +67,11 @@ class HeadSource:
     recipe: Recipe | None = None
     drawn_on: str = ""
 
+    @property
+    def has_expert_mask(self) -> bool:
+        """Whether its brain mask was published with it, and both are NIfTI files."""
+        return self.recipe is None and not self.drawn_on
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class HeadCase:
@@ -147,6 +152,10 @@ HEADS = (
         )
     ),
 )
+#: Folders of all of these, below the folder that holds all data sets.
+DATA_SETS = tuple(
+    dict.fromkeys(_MS.parts[0] if source.has_expert_mask else source.folder.partition("/")[0] for source in HEADS)
+)
 
 
 def read_heads(
@@ -170,7 +179,7 @@ def read_heads(
     """
     drawn: dict[str, Mask] = {}
     for source in sources:
-        if source.recipe is None and not source.drawn_on:
+        if source.has_expert_mask:
             yield _with_expert_mask(data, source)
             continue
         volume = read_series(data / source.folder)

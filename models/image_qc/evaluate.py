@@ -26,6 +26,7 @@ from models.image_qc.likeness import WEIGHTS_NAME
 from models.image_qc.ratings_evaluate import RATINGS_FILE, SCORES_FILE, rating_figures, score_ratings
 from models.image_qc.series_evaluate import (
     SERIES_FILE,
+    SERIES_FOLDERS,
     SeriesImage,
     judge_series,
     read_series,
@@ -39,6 +40,9 @@ from models.split import Split, split_patients
 IMAGES_FILE = "test_images.csv"
 _CROP, _FLAIR = "t1-hippocampus-crop", "flair-brain"
 _GRADES = {"mild": 0.35, "severe": 0.85}
+_HEADS, _OTHER_PARTS, _RATINGS = "ms_lesion_nifti", "spinal_cord", "qc_ratings"
+#: Folders of everything that is measured, below the folder that holds all data sets.
+DATA_SETS = ("hippocampus_msd", _HEADS, _OTHER_PARTS, _RATINGS, *SERIES_FOLDERS)
 _NO_HEADER = Acquisition(modality="", sop_class_uid="")
 
 
@@ -89,7 +93,7 @@ def evaluate(data: Path, out: Path | None = None, *, series: Iterable[SeriesImag
     write_images(_judge_all(data), folder / IMAGES_FILE)
     if judged := list(judge_series(series)):
         write_series(judged, folder / SERIES_FILE)
-    ratings = data.parent / "qc_ratings" / RATINGS_FILE
+    ratings = data.parent / _RATINGS / RATINGS_FILE
     if ratings.is_file():
         score_ratings(ratings, folder)
     return figures_again(folder)
@@ -147,7 +151,7 @@ def _judge_all(data: Path) -> Iterator[Judged]:
         yield from _judge_one(name, volume, _CROP, seed=number)
         for variant, wrong in _crop_rejects(volume, seed=number):
             yield _judged(name, "reject", variant, wrong, _CROP)
-    folder = data.parent / "ms_lesion_nifti"
+    folder = data.parent / _HEADS
     for path in sorted((folder / "longitudinal" / "raw").rglob("*FLAIR.nii.gz")):
         volume = read_nifti(path)
         name = f"{path.parent.name} {path.name.removesuffix('.nii.gz')}"
@@ -159,7 +163,7 @@ def _judge_all(data: Path) -> Iterator[Judged]:
         for corner, patch in enumerate(_patches(read_nifti(path), seed=len(sequence))):
             name = f"{path.parent.name} {sequence} {corner}"
             yield _judged(name, "reject", f"1 mm {sequence} crop of another place", patch, _CROP)
-    for path in sorted((data.parent / "spinal_cord" / "t2").glob("t2.nii.gz")):
+    for path in sorted((data.parent / _OTHER_PARTS / "t2").glob("t2.nii.gz")):
         yield _judged("spinal cord", "reject", "another body part", read_nifti(path), _CROP)
 
 

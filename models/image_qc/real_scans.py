@@ -61,6 +61,8 @@ DICOM_HEADS = (
     ),
     DicomHead(person="tumour", name="tumour T2", sequence=Sequence.T2, folder=f"{_TUMOUR}/37830-T2reg-78532"),
 )  # fmt: skip
+#: Folders of everything here, below the folder that holds all data sets.
+DATA_SETS = tuple(dict.fromkeys([_HIPPOCAMPUS, _LESIONS.name, *(h.folder.partition("/")[0] for h in DICOM_HEADS)]))
 
 
 def nifti_heads(data: Path) -> Iterator[RealScan]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from models.card import functional_files
 from models.csv_file import write_csv
 
 
@@ -17,7 +18,9 @@ def test_rows_lie_under_their_names(tmp_path: Path) -> None:
     assert [one.name for one in path.parent.iterdir()] == ["table.csv"]
 
 
-def test_an_interruption_leaves_the_old_table_and_what_was_computed_beside_it(tmp_path: Path) -> None:
+def test_an_interruption_leaves_the_old_table_and_the_seal_and_what_was_computed_beside_them(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "table.csv"
     path.write_text("old\n")
 
@@ -28,4 +31,5 @@ def test_an_interruption_leaves_the_old_table_and_what_was_computed_beside_it(tm
     with pytest.raises(KeyboardInterrupt):
         write_csv(path, ["case"], rows())
     assert path.read_text() == "old\n"
-    assert (tmp_path / "table.csv.part").read_text() == "case\na\n"
+    assert (tmp_path / "table.part.csv").read_text() == "case\na\n"
+    assert functional_files(tmp_path) == []
