@@ -41,9 +41,9 @@ def _wait_for(condition: Callable[[], bool], seconds: float = 5.0) -> None:
         time.sleep(0.01)
 
 
-@pytest.fixture
-def reactor() -> Iterator[SlowReactor]:
-    reactor = SlowReactor()
+@pytest.fixture(params=[False, True], ids=["listens", "converses itself"])
+def reactor(request: pytest.FixtureRequest) -> Iterator[SlowReactor]:
+    reactor = SlowReactor(converses=request.param)
     reactor.start()
     yield reactor
     reactor.is_ended = True
@@ -66,28 +66,6 @@ def test_it_goes_on_after_the_conversation(reactor: SlowReactor) -> None:
     looks = reactor.looks
     reactor.checkpoint.set()
     _wait_for(lambda: reactor.looks > looks)
-
-
-def test_the_thread_itself_may_converse() -> None:
-    reactor = SlowReactor(converses=True)
-    reactor.start()
-    _wait_for(lambda: reactor.looks > 2)
-    reactor.is_ended = True
-    reactor.join(5)
-    assert not reactor.is_alive()
-
-
-def test_one_thread_converses_at_a_time_also_while_the_thread_itself_does() -> None:
-    reactor = SlowReactor(converses=True)
-    reactor.start()
-    for _ in range(5):
-        reactor.checkpoint.clear()
-        looks = reactor.looks
-        time.sleep(0.05)
-        assert reactor.looks == looks
-        reactor.checkpoint.set()
-    reactor.is_ended = True
-    reactor.join(5)
 
 
 def test_nobody_waits_for_it_once_the_association_is_to_end() -> None:
