@@ -122,7 +122,7 @@ def recalibrate_nnqc(data: Path, folder: Path, *, bench: Bench) -> None:
 
 
 def calibrate_shipped(data: Path, out: Path, *, failures: Path = SNAPSHOTS) -> Path:
-    """Copy the shipped nnQC to `out` and calibrate it with the QC model that ships now; returns `out`.
+    """Copy the shipped nnQC to `out` and calibrate it with the QC model beside that, else the shipped one.
 
     Parameters
     ----------
@@ -133,13 +133,18 @@ def calibrate_shipped(data: Path, out: Path, *, failures: Path = SNAPSHOTS) -> P
     failures : Path
         Folder with the snapshots of undertrained networks.
 
+    Returns
+    -------
+    Path
+        `out`.
+
     Raises
     ------
     ModelError
         If data or models are missing or unusable.
     """
     shipped = find_model(NAME)
-    companion = find_model(str(read_card(shipped.folder)["companion"]["name"]), (shipped.folder.parent,))
+    companion = find_model(str(read_card(shipped.folder)["companion"]["name"]), (out.parent,))
     out.mkdir(parents=True, exist_ok=True)
     for name in (WEIGHTS_FILE, FINGERPRINT_FILE):
         shutil.copyfile(shipped.folder / name, out / name)

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from dicom_sr.verdict import Outcome, decide
+from models.card import read_card, write_card
 from models.metrics import dice
 from models.registry import find_model, verify
 from models.segmentation.cases import LabelledVolume, case_names, read_cases
@@ -181,3 +182,15 @@ def test_calibrating_the_shipped_one_again_gives_the_same_and_names_the_companio
     assert companion_of(again).digest == find_model("hippocampus-qc").digest
     assert (again.folder / "calibration.json").read_text() == (CARD.folder / "calibration.json").read_text()
     assert again.digest == CARD.digest
+
+
+def test_a_qc_model_trained_anew_beside_it_is_the_one_it_is_calibrated_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "cases_of", lambda *_: [])
+    monkeypatch.setattr(evaluate, "open_bench", lambda *_, **__: MeasuredAlready())
+    shipped = find_model("hippocampus-qc")
+    anew = shutil.copytree(shipped.folder, tmp_path / shipped.name)
+    write_card(anew, {**read_card(anew), "version": "9.9.9"})
+    again = find_model(str(calibrate_shipped(tmp_path, tmp_path / NAME)))
+    assert companion_of(again).digest == find_model(str(anew)).digest != shipped.digest
