@@ -57,7 +57,6 @@ _FAULTS = (
     InvalidDicomError,
     LookupError,
     MemoryError,
-    NotImplementedError,
     OSError,
     RuntimeError,
     TypeError,

@@ -19,8 +19,6 @@ from dicom_sr.pixel_decoders import DECODER_FAILURES, decoders_of
 from dicom_sr.source import SourceSeries
 from dicom_sr.volume import Volume
 
-#: What pydicom and its decoders raise on pixels they cannot decode; anything else would be our own defect.
-
 
 def load_volume(series: SourceSeries, files: Sequence[Path]) -> Volume:
     """Decode and rescale the pixels of a series onto its grid.
